@@ -1,0 +1,51 @@
+/*
+ * slice: bytes that somebody else owns, with their length; the form in which text from the wire travels.
+ *
+ * A slice is valid as long as the memory it points into: the header of each function that returns one says
+ * until when. An absent value is {NULL, 0}; an empty one has length 0 and a pointer that is not NULL.
+ * Thread: any.
+ */
+#ifndef BASE_SLICE_H
+#define BASE_SLICE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+struct slice {
+    const uint8_t *data;
+    size_t len; /* bytes */
+};
+
+/* A slice over a string literal, without its terminating zero. */
+#define SLICE_LITERAL(text) ((struct slice){(const uint8_t *)("" text), sizeof(text) - 1})
+
+static inline struct slice slice_make(const void *data, size_t len)
+{
+    return (struct slice){(const uint8_t *)data, len};
+}
+
+/* A slice over a C string; NULL gives the absent slice. */
+static inline struct slice slice_from_string(const char *text)
+{
+    return (struct slice){(const uint8_t *)text, text == NULL ? 0 : strlen(text)};
+}
+
+static inline bool slice_equal(struct slice left, struct slice right)
+{
+    return left.len == right.len && (left.len == 0 || memcmp(left.data, right.data, left.len) == 0);
+}
+
+static inline bool slice_starts_with(struct slice text, struct slice prefix)
+{
+    return text.len >= prefix.len && (prefix.len == 0 || memcmp(text.data, prefix.data, prefix.len) == 0);
+}
+
+/* What is left after the first `count` bytes. `count` must not exceed the length. */
+static inline struct slice slice_skip(struct slice text, size_t count)
+{
+    return (struct slice){text.data + count, text.len - count};
+}
+
+#endif
