@@ -173,6 +173,17 @@ static void gather_own(const char *format, ...)
     free(line);
 }
 
+/* `broker/channel/publish.c:120`: the compiler's name of a file begins with the way to the sources. */
+static const char *place_in_sources(const char *place)
+{
+    const char *shown = place;
+    const char *found;
+
+    while ((found = strstr(shown, "src/")) != NULL)
+        shown = found + strlen("src/");
+    return shown;
+}
+
 /* Says what was left out. */
 static void report(void)
 {
@@ -187,7 +198,7 @@ static void report(void)
 
         if (suppressed > 0)
             gather_own("[Log] %" PRIu64 " more lines from %s suppressed: at most %" PRIu32 " a second are written",
-                       suppressed, limit->place, limit->per_second);
+                       suppressed, place_in_sources(limit->place), limit->per_second);
     }
 }
 
