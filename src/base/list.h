@@ -21,8 +21,8 @@ struct list {
 #define LIST_ENTRY(node, type, member) CONTAINER_OF(node, type, member)
 
 /* Walks from the first to the last. The body may take out `node`, but not the one after it. */
-#define LIST_EACH(list, node)                                                                                          \
-    for (struct list *node = (list)->next, *node##_next = node->next; node != (list);                                  \
+#define LIST_EACH(head, node)                                                                                          \
+    for (struct list *node = (head)->next, *node##_next = node->next; node != (head);                                  \
          node = node##_next, node##_next = node->next)
 
 /* An empty list, or a node in no list. */

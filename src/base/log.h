@@ -140,7 +140,7 @@ enum log_level log_primary_level(void);
 void log_set_primary_level(enum log_level level);
 /* The primary level and those of all handlers. Lasts until log_close(). */
 void log_set_level(enum log_level level);
-/* The level of one handler: `default` (console), `file`, `file_for_<level>`. -ENOENT. */
+/* The level of one handler: `default` (console), `file`, `file_for_<level>`. It holds for lines already queued too. -ENOENT. */
 MUST_USE int log_set_handler_level(struct slice handler_id, enum log_level level);
 
 /* Calls `visit` for each handler; `destination` is `console` or the path of a file. */
