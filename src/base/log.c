@@ -5,8 +5,9 @@
  * lines per handler and writes each handler's batch with one system call.
  *
  * The primary level and the handlers' levels are atomics; log_lowest_level is derived from them so that a
- * disabled line costs one load. The handlers' other members change only in log_open() and log_close(), while no writer runs;
- * `control` guards those two and the functions that list handlers or set levels. `handler->batch*` is the writer's.
+ * disabled line costs one load. The handlers' other members change only in log_open() and log_close(), while no writer
+ * runs; `control` guards those two and the functions that list handlers or set levels. `handler->batch*` is the
+ * writer's.
  */
 #include "base/log.h"
 
@@ -461,7 +462,8 @@ void log_close(void)
     __atomic_store_n(&stopping, 1, __ATOMIC_RELEASE);
     log_queue_wake();
     deadline_after(CLOSE_WAIT_MS, CLOCK_REALTIME, &deadline);
-    /* A writer that hangs in a write (a stopped terminal, a dead network disk) keeps its handlers: the process ends anyhow. */
+    /* A writer that hangs in a write (a stopped terminal, a dead network disk) keeps its handlers: the process ends
+     * anyhow. */
     if (pthread_timedjoin_np(writer, NULL, &deadline) == 0) {
         remove_handlers();
     } else {

@@ -17,7 +17,8 @@
 static const char ellipsis[] = "...";
 enum { ELLIPSIS_LENGTH = sizeof(ellipsis) - 1 };
 
-/* The line as it grows. `keep` is how much of it stays if it has to be cut: the longest whole part with room for the ellipsis. */
+/* The line as it grows. `keep` is how much of it stays if it has to be cut: the longest whole part with room for the
+ * ellipsis. */
 struct line_writer {
     char *text;
     uint32_t length;

@@ -94,8 +94,8 @@ static int read_listeners(const char *table, uint16_t port, uint64_t inodes[INOD
         uint64_t inode;
 
         /* slot: address:port peer:port state queues timer retransmits uid timeout inode; the heading does not match */
-        if (sscanf(line, " %*u: %*[0-9A-Fa-f]:%x %*[0-9A-Fa-f]:%*x %x %*s %*s %*s %*u %*u %" SCNu64, &local_port, &state,
-                   &inode) == 3 &&
+        if (sscanf(line, " %*u: %*[0-9A-Fa-f]:%x %*[0-9A-Fa-f]:%*x %x %*s %*s %*s %*u %*u %" SCNu64, &local_port,
+                   &state, &inode) == 3 &&
             local_port == port && state == TCP_LISTEN_STATE)
             inodes[(*inout_count)++] = inode;
     }

@@ -1,7 +1,8 @@
 /*
  * random: numbers for choices (random_u64(), random_below()) and bytes that nobody can guess (random_secret()).
  *
- * Choices come from a generator per thread (xoshiro256**, seeded by the kernel): a few nanoseconds, no lock, not for secrets.
+ * Choices come from a generator per thread (xoshiro256**, seeded by the kernel): a few nanoseconds, no lock, not for
+ * secrets.
  * Thread: any.
  */
 #ifndef BASE_RANDOM_H

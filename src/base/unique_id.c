@@ -1,8 +1,8 @@
 /*
  * unique_id: GUIDs of messages and generated client IDs.
  *
- * The 32 bits of the generating thread are drawn at random at its first GUID. Two threads with the same bits (of nodes with
- * the same 16 bits) make the same GUID only if they also use the same microsecond and counter.
+ * The 32 bits of the generating thread are drawn at random at its first GUID. Two threads with the same bits (of nodes
+ * with the same 16 bits) make the same GUID only if they also use the same microsecond and counter.
  */
 #include "base/unique_id.h"
 

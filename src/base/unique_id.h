@@ -27,13 +27,15 @@ struct guid {
 void guid_set_node(struct slice node_name);
 
 /* The next GUID, for `wall_us` microseconds since 1970 (the caller's time of the turn will do). When the clock
- * stood still or went back the last time is kept, and the counter rises; after 65,536 of one microsecond the next is used. */
+ * stood still or went back the last time is kept, and the counter rises; after 65,536 of one microsecond the next is
+ * used. */
 struct guid guid_next(uint64_t wall_us);
 
 /* Writes upper-case hexadecimal digits without leading zeros, as in logs and the REST API. Returns the length. */
 size_t guid_format(struct guid guid, char out_text[GUID_TEXT_BYTES]);
 
-/* Writes a new client ID of the characters A-Z a-z 0-9. 143 random bits: nobody can guess it and so take over the session. */
+/* Writes a new client ID of the characters A-Z a-z 0-9. 143 random bits: nobody can guess it and so take over the
+ * session. */
 void client_id_generate(char out_text[CLIENT_ID_TEXT_BYTES]);
 
 #endif

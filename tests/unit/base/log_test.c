@@ -185,10 +185,10 @@ static void cuts_a_line_at_the_limit_of_characters(void **state)
     log_error("%s", "1234567890123\n\n\n\n");
     log_close();
     text = read_file("emqx.log.1");
-    assert_matches(text, "^" TIME " \\[error\\] 123456789012345678\n" TIME " \\[error\\] 123456789012345\\.\\.\\.\n" TIME
-                         " \\[error\\] 123456789012345\xE2\x82\xAC\xE2\x82\xAC\xE2\x82\xAC\n" TIME
-                         " \\[error\\] 12345678901234\xE2\x82\xAC\\.\\.\\.\n" TIME
-                         " \\[error\\] 1234567890123\\\\n\\.\\.\\.\n$");
+    assert_matches(
+        text, "^" TIME " \\[error\\] 123456789012345678\n" TIME " \\[error\\] 123456789012345\\.\\.\\.\n" TIME
+              " \\[error\\] 123456789012345\xE2\x82\xAC\xE2\x82\xAC\xE2\x82\xAC\n" TIME
+              " \\[error\\] 12345678901234\xE2\x82\xAC\\.\\.\\.\n" TIME " \\[error\\] 1234567890123\\\\n\\.\\.\\.\n$");
     free(text);
 }
 
@@ -403,8 +403,9 @@ static void suppresses_a_flood_and_says_how_much(void **state)
         const char *report = strstr(line, "[Log] ");
 
         if (report != NULL) {
-            assert_matches(report, "^\\[Log\\] [0-9]+ more lines from [^ ]*log_test\\.c:[0-9]+ suppressed: at most 10 a "
-                                   "second are written$");
+            assert_matches(report,
+                           "^\\[Log\\] [0-9]+ more lines from [^ ]*log_test\\.c:[0-9]+ suppressed: at most 10 a "
+                           "second are written$");
             reported += strtoull(report + 6, NULL, 10);
         } else {
             assert_non_null(strstr(line, "evil@1.2.3.4:5 [Channel] malformed packet"));
@@ -580,7 +581,8 @@ static void goes_on_when_the_disk_is_full(void **state)
     release(STDERR_FILENO, saved);
     read_fully(fd, &text);
     close(fd);
-    assert_matches(text, "^emqx: cannot write the log [^ ]*/emqx\\.log \\(No space left on device\\), its lines are lost\n$");
+    assert_matches(text,
+                   "^emqx: cannot write the log [^ ]*/emqx\\.log \\(No space left on device\\), its lines are lost\n$");
     free(text);
     assert_int_equal(metrics_read(METRIC_LOG_LINES_DROPPED) - before, 2);
     text = read_file("error.log.1");
