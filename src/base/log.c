@@ -35,7 +35,7 @@ enum {
     HANDLER_COUNT_MAX = 2 + LOG_LEVEL_COUNT,
     BATCH_BYTES = 2 * (int)LOG_LINE_BYTES_MAX,
     BATCH_LINES_MAX = 512,
-    REPORT_INTERVAL_MS = 1000,
+    REPORT_DELAY_MS = 1000,
     COMPLAINT_INTERVAL_MS = 60000,
     CONSOLE_WAIT_MS = 1000,
     CLOSE_WAIT_MS = 2000,
@@ -230,33 +230,42 @@ static void finish_batch(void)
     pthread_mutex_unlock(&flush_lock);
 }
 
+/* Reports when something has been pending for a second, or at the end. Returns how long the writer may sleep. */
+static uint32_t report_when_due(uint64_t *inout_due_ms, bool last)
+{
+    uint64_t now_ms = clock_mono_ms();
+
+    if (__atomic_load_n(&report_pending, __ATOMIC_SEQ_CST) == 0)
+        return UINT32_MAX;
+    if (*inout_due_ms == 0)
+        *inout_due_ms = now_ms + REPORT_DELAY_MS;
+    if (!last && now_ms < *inout_due_ms)
+        return (uint32_t)(*inout_due_ms - now_ms);
+    report();
+    *inout_due_ms = 0;
+    return UINT32_MAX;
+}
+
 static void *writer_run(void *unused)
 {
-    uint64_t reported_ms = 0;
+    uint64_t report_due_ms = 0;
 
     (void)unused;
     for (;;) {
         /* Read before the queue: what was pushed before log_close() is then seen as well. */
         bool last = __atomic_load_n(&stopping, __ATOMIC_ACQUIRE) != 0;
         uint32_t count = write_batch();
-        uint64_t now_ms = clock_mono_ms();
-        bool pending = __atomic_load_n(&report_pending, __ATOMIC_SEQ_CST) != 0;
-        bool due = last || now_ms - reported_ms >= REPORT_INTERVAL_MS;
+        uint32_t sleep_ms = report_when_due(&report_due_ms, last && count == 0);
 
-        if (pending && due) {
-            report();
-            reported_ms = now_ms;
-            pending = false;
-        }
         finish_batch();
         if (last && count == 0)
             return NULL;
-        if (count == 0 && !last)
-            log_queue_wait(pending ? (uint32_t)(REPORT_INTERVAL_MS - (now_ms - reported_ms)) : UINT32_MAX);
+        if (count == 0)
+            log_queue_wait(sleep_ms);
     }
 }
 
-/* Something is to be reported: the writer wakes, and reports at most once a second. */
+/* Something is to be reported: the writer wakes, and reports a second later. */
 static void ask_for_report(void)
 {
     if (__atomic_exchange_n(&report_pending, 1, __ATOMIC_SEQ_CST) == 0)

@@ -3,8 +3,8 @@
  *
  * A line is `YYYY-MM-DD hh:mm:ss.mmm [level] client@peer text`. The thread that has something to say formats the line
  * and puts it into a bounded queue; one writer thread does the writing, so that a slow disk or terminal holds up
- * nobody. When the queue is full, lines are dropped and counted (metric log.lines.dropped), and a line says how many as
- * soon as there is room. Control characters and bytes that are not UTF-8 are written as `\xNN`, so that nothing a
+ * nobody. When the queue is full, lines are dropped and counted (metric log.lines.dropped), and a line says how many
+ * within a second. Control characters and bytes that are not UTF-8 are written as `\xNN`, so that nothing a
  * client sends can forge a line or confuse a terminal.
  *
  * What a client can cause again and again goes through log_client_limited(). Before log_open() and after log_close(),
@@ -119,7 +119,7 @@ struct log_limit {
         .place = __FILE__ ":" LOG_STRINGIFY(__LINE__), .per_second = (lines_per_second)                                \
     }
 
-/* May another line go now? If not it is counted, and within a second the writer says how many were. `limit` has static
+/* May another line go now? If not it is counted, and a second later the writer says how many were. `limit` has static
  * storage. */
 bool log_limit_pass(struct log_limit *limit);
 
