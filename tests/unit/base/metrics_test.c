@@ -55,6 +55,23 @@ static void sums_living_and_ended_threads(void **state)
     assert_true(max >= THREADS * ROUNDS);
 }
 
+/* What metric_add() and stat_add() do when there is no memory for a thread's block. */
+static void counts_without_a_block_of_its_own(void **state)
+{
+    uint64_t before = metrics_read(METRIC_PACKETS_SENT);
+    uint64_t max;
+
+    (void)state;
+    metrics_add_shared(METRIC_PACKETS_SENT, 2);
+    metric_add(METRIC_PACKETS_SENT, 1);
+    assert_int_equal(metrics_read(METRIC_PACKETS_SENT) - before, 3);
+    stats_add_shared(STAT_SUBOPTIONS, 3);
+    stat_add(STAT_SUBOPTIONS, -2);
+    assert_int_equal(stats_read(STAT_SUBOPTIONS, &max), 1);
+    stats_add_shared(STAT_SUBOPTIONS, -1);
+    assert_int_equal(stats_read(STAT_SUBOPTIONS, &max), 0);
+}
+
 static void lets_a_gauge_among_the_metrics_fall(void **state)
 {
     (void)state;
@@ -195,6 +212,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sums_living_and_ended_threads),
+        cmocka_unit_test(counts_without_a_block_of_its_own),
         cmocka_unit_test(lets_a_gauge_among_the_metrics_fall),
         cmocka_unit_test(remembers_the_maximum_of_a_gauge),
         cmocka_unit_test(does_not_show_a_gauge_below_zero),
