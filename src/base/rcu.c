@@ -62,9 +62,50 @@ static _Thread_local bool current_turn_large; /* a chunk has filled up in this t
 /* Chunks handed to call_rcu() whose callback has not ended yet. */
 static _Atomic uint64_t chunks_pending;
 
+static _Thread_local bool is_registered;
+
 static pthread_mutex_t helper_lock = PTHREAD_MUTEX_INITIALIZER;
 static uint32_t helper_users;         /* under helper_lock */
 static struct call_rcu_data *helper; /* under helper_lock */
+
+/* Waits on the helper for its callback to run. */
+struct barrier {
+    struct rcu_head head;
+    pthread_mutex_t lock;
+    pthread_cond_t passed_cond;
+    bool passed; /* under the lock */
+};
+
+static void barrier_pass(struct rcu_head *head)
+{
+    struct barrier *barrier = CONTAINER_OF(head, struct barrier, head);
+
+    pthread_mutex_lock(&barrier->lock);
+    barrier->passed = true;
+    pthread_cond_signal(&barrier->passed_cond);
+    pthread_mutex_unlock(&barrier->lock);
+}
+
+/* Callbacks run in the order in which they were handed over, so one that is handed over now comes after all others.
+ * (liburcu's own barrier does the same, but ThreadSanitizer does not see how it synchronises.) Thread: registered. */
+static void barrier_wait(void)
+{
+    struct barrier barrier = {
+        .lock = PTHREAD_MUTEX_INITIALIZER, .passed_cond = PTHREAD_COND_INITIALIZER, .passed = false};
+    bool was_online = urcu_qsbr_read_ongoing();
+
+    urcu_qsbr_thread_online();
+    SYNC_RELEASE(&reader_sync);
+    urcu_qsbr_call_rcu(&barrier.head, barrier_pass);
+    urcu_qsbr_thread_offline();
+    pthread_mutex_lock(&barrier.lock);
+    while (!barrier.passed)
+        pthread_cond_wait(&barrier.passed_cond, &barrier.lock);
+    pthread_mutex_unlock(&barrier.lock);
+    if (was_online)
+        urcu_qsbr_thread_online();
+    SYNC_ACQUIRE(&reclaim_sync);
+}
 
 void rcu_thread_register(void)
 {
@@ -78,16 +119,15 @@ void rcu_thread_register(void)
 
     urcu_qsbr_register_thread();
     urcu_qsbr_set_thread_call_rcu_data(mine);
+    is_registered = true;
     SYNC_ACQUIRE(&reclaim_sync);
 }
 
+/* Stops the helper, which has nothing left to do. */
 static void helper_stop(void)
 {
     pthread_t thread = urcu_qsbr_get_call_rcu_thread(helper);
 
-    /* A free function may retire something itself, hence the loop. */
-    while (atomic_load(&chunks_pending) > 0)
-        urcu_qsbr_barrier();
     /* Stops the thread and frees the data, but does not join it. */
     urcu_qsbr_call_rcu_data_free(helper);
     pthread_join(thread, NULL);
@@ -96,14 +136,21 @@ static void helper_stop(void)
 
 void rcu_thread_unregister(void)
 {
+    bool is_last;
+
     rcu_retire_flush();
+    pthread_mutex_lock(&helper_lock);
+    ASSERT(helper_users > 0);
+    is_last = --helper_users == 0;
+    /* A free function may retire something itself, hence the loop. */
+    while (is_last && atomic_load(&chunks_pending) > 0)
+        barrier_wait();
+
     SYNC_RELEASE(&reader_sync);
     urcu_qsbr_set_thread_call_rcu_data(NULL);
     urcu_qsbr_unregister_thread();
-
-    pthread_mutex_lock(&helper_lock);
-    ASSERT(helper_users > 0);
-    if (--helper_users == 0)
+    is_registered = false;
+    if (is_last)
         helper_stop();
     pthread_mutex_unlock(&helper_lock);
     SYNC_ACQUIRE(&reclaim_sync);
@@ -187,8 +234,12 @@ void rcu_retire_flush(void)
 
 void rcu_barrier_all(void)
 {
+    bool was_registered = is_registered;
+
+    if (!was_registered)
+        rcu_thread_register();
     rcu_retire_flush();
-    SYNC_RELEASE(&reader_sync);
-    urcu_qsbr_barrier();
-    SYNC_ACQUIRE(&reclaim_sync);
+    barrier_wait();
+    if (!was_registered)
+        rcu_thread_unregister();
 }
