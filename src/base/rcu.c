@@ -80,6 +80,7 @@ static void barrier_pass(struct rcu_head *head)
 {
     struct barrier *barrier = CONTAINER_OF(head, struct barrier, head);
 
+    SYNC_ACQUIRE(&reader_sync);
     pthread_mutex_lock(&barrier->lock);
     barrier->passed = true;
     pthread_cond_signal(&barrier->passed_cond);
