@@ -127,6 +127,8 @@ struct conf_problem {
 };
 bool conf_value_parse(const struct conf_key *key, const char *text, struct conf_value *out_value,
                       struct conf_problem *out_problem);
+/* The type's name in the reference. */
+const char *conf_type_name(enum conf_type type);
 /* What a right value looks like, as a phrase. */
 const char *conf_type_grammar(enum conf_type type);
 

@@ -84,27 +84,63 @@ static int report_effect(const struct conf *conf, enum conf_effect effect, const
     return failed ? -ENOMEM : 0;
 }
 
-/* Keys of a listener that no line `listener.TYPE.NAME = address` opens are looked at by nobody. */
+/* The key up to its $name word: "listener.tcp.external" of "listener.tcp.external.zone". */
+static size_t scope_len(const struct setting *setting)
+{
+    size_t len = (size_t)(strchr(setting->row->name, '$') - setting->row->name);
+
+    while (setting->key[len] != '.' && setting->key[len] != '\0')
+        len += setting->key[len] == '\\' ? 2 : 1;
+    return len;
+}
+
+/* Settings of a listener that no line `listener.TYPE.NAME = address` opens are looked at by nobody. One line for
+ * the neighbors in the file that belong to the same listener. */
 static void report_unopened(const struct conf *conf, void (*notice)(void *context, const char *text), void *context)
 {
+    const char *last = "";
+
     for (size_t i = 0; i < conf->setting_count; i++) {
-        const struct setting *setting = conf->in_order[i], *opening;
-        const char *row = setting->row->name, *wildcard = strstr(row, "$name");
-        char key[CONF_KEY_BYTES_MAX + 1], text[2 * CONF_KEY_BYTES_MAX + 128];
+        const struct setting *setting = conf->in_order[i];
+        char scope[CONF_KEY_BYTES_MAX + 1], text[3 * CONF_KEY_BYTES_MAX + 128];
         size_t len;
 
-        if (strncmp(row, "listener.", 9) != 0 || wildcard == NULL || wildcard[5] == '\0')
+        if (strncmp(setting->row->name, "listener.", 9) != 0)
             continue;
-        len = (size_t)(wildcard - row);
-        while (setting->key[len] != '.' && setting->key[len] != '\0')
-            len += setting->key[len] == '\\' ? 2 : 1;
-        memcpy(key, setting->key, len);
-        key[len] = '\0';
-        opening = conf_setting_find(conf, key);
-        if (opening != NULL)
+        len = scope_len(setting);
+        memcpy(scope, setting->key, len);
+        scope[len] = '\0';
+        if (conf_setting_find(conf, scope) != NULL || (strncmp(last, scope, len) == 0 && last[len] == '.'))
             continue;
-        snprintf(text, sizeof(text), "%s is not looked at: nothing opens the listener (%s = address:port is missing)",
-                 setting->key, key);
+        last = setting->key;
+        snprintf(text, sizeof(text), "%s is not looked at: no line %s = address:port opens that listener", setting->key,
+                 scope);
+        notice(context, text);
+    }
+}
+
+static bool has_zone(const struct conf *conf, const char *name)
+{
+    for (size_t i = 0; i < conf->setting_count; i++) {
+        if (strncmp(conf->settings[i].row->name, "zone.", 5) == 0 && strcmp(conf->settings[i].name, name) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* A listener whose zone has no setting at all gets the defaults; perhaps the name is misspelt. */
+static void report_zones(const struct conf *conf, void (*notice)(void *context, const char *text), void *context)
+{
+    for (size_t i = 0; i < conf->setting_count; i++) {
+        const struct setting *setting = conf->in_order[i];
+        const char *row = setting->row->name;
+        char text[3 * CONF_KEY_BYTES_MAX];
+
+        if (strncmp(row, "listener.", 9) != 0 || strcmp(row + strlen(row) - 5, ".zone") != 0 ||
+            has_zone(conf, setting->value.text))
+            continue;
+        snprintf(text, sizeof(text), "%s = %.200s: no zone of that name is configured, its clients get the defaults",
+                 setting->key, setting->value.text);
         notice(context, text);
     }
 }
@@ -124,6 +160,7 @@ int conf_notices(const struct conf *conf, void (*notice)(void *context, const ch
     for (size_t i = 0; i < conf->warning_count; i++)
         notice(context, conf->warnings[i]);
     report_unopened(conf, notice, context);
+    report_zones(conf, notice, context);
     report_open_door(conf, notice, context);
     err = report_effect(conf, CONF_NOT_YET, " is accepted but not yet in effect in this version",
                         " are accepted but not yet in effect in this version", notice, context);

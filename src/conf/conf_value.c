@@ -344,28 +344,40 @@ typedef bool parse_function(const struct conf_key *key, const char *text, struct
 
 static const struct {
     parse_function *parse;
+    const char *name;
     const char *grammar;
 } types[] = {
-    [CONF_STRING] = {parse_string, "any text"},
-    [CONF_INTEGER] = {parse_integer, "a whole number, such as 100"},
-    [CONF_FLOAT] = {parse_float, "a number, such as 0.75"},
-    [CONF_BOOL] = {parse_bool, "on or off (true or false)"},
-    [CONF_ENUM] = {parse_enum, "one of the words named"},
-    [CONF_DURATION_MS] = {parse_duration, "numbers with f, w, d, h, m, s or ms, such as 1h30m or 500ms, or bare "
-                                          "milliseconds"},
-    [CONF_DURATION_S] = {parse_duration, "numbers with f, w, d, h, m, s or ms, such as 1h30m or 90s, or bare seconds"},
-    [CONF_BYTESIZE] = {parse_bytes, "bytes, or a number with KB, MB or GB, such as 64KB or 1.5MB"},
-    [CONF_PERCENT] = {parse_percent, "0% to 100%"},
-    [CONF_ADDRESS] = {parse_address, "a port, such as 1883, or address:port, such as 127.0.0.1:1883, [::1]:1883 or "
-                                     "*:1883; no host names"},
-    [CONF_LIMIT] = {parse_limit, "count,duration, such as 10,1m"},
-    [CONF_RATE] = {parse_rate, "rate,burst in bytes, such as 1024,4096, or size,duration, such as 1MB,5s"},
-    [CONF_COUNTS] = {parse_counts, "count|size, such as 8000|800MB"},
-    [CONF_ACCESS] = {parse_access, "allow or deny, then all, an address or a network, such as deny 10.0.0.0/8"},
-    [CONF_NODE_NAME] = {parse_node_name, "name@host, such as emqx@127.0.0.1"},
-    [CONF_MOUNTPOINT] = {parse_mountpoint, "a topic prefix, such as devices/%c/"},
-    [CONF_PRIORITIES] = {parse_priorities, "none, or topic=priority,..., such as alarms/fire=255,alarms/door=10"},
+    [CONF_STRING] = {parse_string, "text", "any text"},
+    [CONF_INTEGER] = {parse_integer, "integer", "a whole number, such as 100"},
+    [CONF_FLOAT] = {parse_float, "number", "a number, such as 0.75"},
+    [CONF_BOOL] = {parse_bool, "on or off", "on or off (true or false)"},
+    [CONF_ENUM] = {parse_enum, "word", "one of the words named"},
+    [CONF_DURATION_MS] = {parse_duration, "duration",
+                          "numbers with f, w, d, h, m, s or ms, such as 1h30m or 500ms, or bare "
+                          "milliseconds"},
+    [CONF_DURATION_S] = {parse_duration, "duration (s)",
+                         "numbers with f, w, d, h, m, s or ms, such as 1h30m or 90s, or bare seconds"},
+    [CONF_BYTESIZE] = {parse_bytes, "size", "bytes, or a number with KB, MB or GB, such as 64KB or 1.5MB"},
+    [CONF_PERCENT] = {parse_percent, "percent", "0% to 100%"},
+    [CONF_ADDRESS] = {parse_address, "address",
+                      "a port, such as 1883, or address:port, such as 127.0.0.1:1883, [::1]:1883 or "
+                      "*:1883; no host names"},
+    [CONF_LIMIT] = {parse_limit, "count,duration", "count,duration, such as 10,1m"},
+    [CONF_RATE] = {parse_rate, "rate,burst",
+                   "rate,burst in bytes, such as 1024,4096, or size,duration, such as 1MB,5s"},
+    [CONF_COUNTS] = {parse_counts, "count|size", "count|size, such as 8000|800MB"},
+    [CONF_ACCESS] = {parse_access, "access rule",
+                     "allow or deny, then all, an address or a network, such as deny 10.0.0.0/8"},
+    [CONF_NODE_NAME] = {parse_node_name, "node name", "name@host, such as emqx@127.0.0.1"},
+    [CONF_MOUNTPOINT] = {parse_mountpoint, "topic prefix", "a topic prefix, such as devices/%c/"},
+    [CONF_PRIORITIES] = {parse_priorities, "topic priorities",
+                         "none, or topic=priority,..., such as alarms/fire=255,alarms/door=10"},
 };
+
+const char *conf_type_name(enum conf_type type)
+{
+    return types[type].name;
+}
 
 const char *conf_type_grammar(enum conf_type type)
 {
