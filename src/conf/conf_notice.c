@@ -153,6 +153,16 @@ static void report_open_door(const struct conf *conf, void (*notice)(void *conte
                     "clients are to be authenticated");
 }
 
+/* Rules that are written down but not followed are worth a line of their own. */
+static void report_access_rules(const struct conf *conf, void (*notice)(void *context, const char *text), void *context)
+{
+    const struct conf_row *row = conf_row_named(conf, "acl_file");
+
+    if (row != NULL && row->key->effect == CONF_NOT_YET && conf_is_set(conf, "acl_file", NULL))
+        notice(context, "access rules are not yet in effect in this version: clients may publish and subscribe to "
+                        "everything");
+}
+
 int conf_notices(const struct conf *conf, void (*notice)(void *context, const char *text), void *context)
 {
     int err;
@@ -162,6 +172,7 @@ int conf_notices(const struct conf *conf, void (*notice)(void *context, const ch
     report_unopened(conf, notice, context);
     report_zones(conf, notice, context);
     report_open_door(conf, notice, context);
+    report_access_rules(conf, notice, context);
     err = report_effect(conf, CONF_NOT_YET, " is accepted but not yet in effect in this version",
                         " are accepted but not yet in effect in this version", notice, context);
     if (err < 0)

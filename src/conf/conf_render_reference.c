@@ -90,7 +90,9 @@ static void write_types(FILE *out)
 {
     fputs("\n## Forms of values\n\n| Name | Form |\n|---|---|\n", out);
     for (int type = CONF_STRING; type <= CONF_PRIORITIES; type++) {
-        fprintf(out, "| %s | ", conf_type_name((enum conf_type)type));
+        fputs("| ", out);
+        write_cell(out, conf_type_name((enum conf_type)type));
+        fputs(" | ", out);
         write_cell(out, conf_type_grammar((enum conf_type)type));
         fputs(" |\n", out);
     }

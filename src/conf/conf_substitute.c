@@ -171,5 +171,5 @@ void conf_substitute(struct loader *loader)
     struct conf *conf = loader->conf;
 
     for (size_t i = 0; i < conf->setting_count && !loader->out_of_memory; i++)
-        substitute(loader, &conf->settings[i], 0);
+        substitute(loader, conf->in_order[i], 0);
 }
