@@ -32,7 +32,7 @@ static const struct command commands[] = {
     {"restart", NULL, "Stops the broker and starts it anew, in the same process, with the configuration as it is now.",
      "emqx restart", command_restart},
     {"reboot", NULL, "The same as restart.", "emqx reboot", command_restart},
-    {"pid", NULL, "Prints the process id of the running broker.", "kill -USR1 $(emqx pid)", command_pid},
+    {"pid", NULL, "Prints the process id of the running broker.", "grep VmRSS /proc/$(emqx pid)/status", command_pid},
     {"ping", NULL, "Prints pong if the broker answers; exits with 1 if it does not.",
      "emqx ping && echo \"it is up\"", command_ping},
     {"console", NULL,

@@ -46,15 +46,6 @@ struct listener_row {
 
 typedef void broker_listeners_fn(void *context, const struct listener_row *rows, uint32_t count);
 
-struct figure_row {
-    const char *name; /* dotted: "connections.count" */
-    uint64_t value;
-};
-
-enum figure_kind { FIGURE_STATS, FIGURE_METRICS };
-
-typedef void broker_figures_fn(void *context, const struct figure_row *rows, uint32_t count);
-
 /* Every function gets `broker`. Lives as long as the commands are registered. */
 struct broker_view {
     void *broker;
@@ -72,8 +63,6 @@ struct broker_view {
     int (*kick)(void *broker, struct slice client_id, broker_kick_fn *on_done, void *context);
     /* In order of their start. -errno. */
     int (*list_listeners)(void *broker, broker_listeners_fn *on_rows, void *context);
-    /* Statistics or metrics in any order. -errno. NULL: `broker stats|metrics` are not offered. */
-    int (*list_figures)(void *broker, enum figure_kind kind, broker_figures_fn *on_rows, void *context);
     /* Starts a clean stop and returns. With `restart`, broker_run() returns RUN_RESTART at the end. */
     void (*stop)(void *broker, bool restart);
 };

@@ -17,7 +17,6 @@ MUST_USE int ctl_commands_register(struct ctl_registry *registry, const struct b
 extern const struct ctl_command ctl_node_command;
 extern const struct ctl_command ctl_status_command;
 extern const struct ctl_command ctl_broker_command;
-extern const struct ctl_command ctl_broker_figures_command; /* `broker` with stats and metrics */
 extern const struct ctl_command ctl_clients_command;
 extern const struct ctl_command ctl_listeners_command;
 

@@ -40,7 +40,6 @@ struct answer {
     broker_clients_fn *on_clients;
     broker_kick_fn *on_kicked;
     broker_listeners_fn *on_listeners;
-    broker_figures_fn *on_figures;
     void *context;
     uint64_t cursor;
     uint32_t limit;
@@ -106,13 +105,6 @@ static void answer_listeners(struct answer *answer)
     answer->on_listeners(answer->context, rows, ARRAY_COUNT(rows));
 }
 
-static void answer_figures(struct answer *answer)
-{
-    static const struct figure_row rows[] = {{"topics.max", 2}, {"connections.count", 1}};
-
-    answer->on_figures(answer->context, rows, ARRAY_COUNT(rows));
-}
-
 static void answer_free(uv_handle_t *handle)
 {
     free(handle->data);
@@ -126,10 +118,8 @@ static void answer_on_turn(uv_timer_t *timer)
         answer_clients(answer);
     else if (answer->on_kicked != NULL)
         answer_kick(answer);
-    else if (answer->on_listeners != NULL)
-        answer_listeners(answer);
     else
-        answer_figures(answer);
+        answer_listeners(answer);
     uv_close((uv_handle_t *)timer, answer_free);
 }
 
@@ -190,14 +180,6 @@ static int view_list_listeners(void *broker, broker_listeners_fn *on_rows, void 
     return 0;
 }
 
-static int view_list_figures(void *broker, enum figure_kind kind, broker_figures_fn *on_rows, void *context)
-{
-    if (kind == FIGURE_METRICS)
-        return -ENOTSUP;
-    answer_later(broker, context)->on_figures = on_rows;
-    return 0;
-}
-
 static void view_stop(void *broker, bool restart)
 {
     struct fake *fake = broker;
@@ -231,7 +213,6 @@ static const struct broker_view fake_view_rows = {
     .list_clients = view_list_clients,
     .kick = view_kick,
     .list_listeners = view_list_listeners,
-    .list_figures = view_list_figures,
     .stop = view_stop,
 };
 
