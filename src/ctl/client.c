@@ -108,8 +108,8 @@ static int receive_answer(int fd, uint8_t *buffer, int silence_ms, FILE *out, FI
     }
 }
 
-int ctl_client_run(const char *socket_path, int count, char *const *words, int silence_ms, FILE *out, FILE *err,
-                   int *out_status, pid_t *out_pid)
+int ctl_client_run(const char *socket_path, int count, const char *const *words, int silence_ms, FILE *out,
+                   FILE *err, int *out_status, pid_t *out_pid)
 {
     uint8_t *buffer = malloc(FRAME_BYTES_MAX);
     pid_t pid;
@@ -152,9 +152,9 @@ void ctl_client_explain(const struct paths *paths, const struct settings *settin
     }
 }
 
-int ctl_client_main(const struct paths *paths, const struct settings *settings, int count, char *const *words)
+int ctl_client_main(const struct paths *paths, const struct settings *settings, int count, const char *const *words)
 {
-    static char *const no_words[] = {(char *)(uintptr_t) "help", NULL};
+    static const char *const no_words[] = {"help", NULL};
     struct instance instance;
     bool none = count == 0;
     int status = 1;

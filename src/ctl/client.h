@@ -18,12 +18,12 @@
  * dropped), `*out_status` is the exit status, `*out_pid` the broker's process (NULL: not wanted). 0; -ENOENT and
  * -ECONNREFUSED (nobody listens); -EACCES; -ETIMEDOUT (`silence_ms` without a byte); -ECONNRESET (the broker went away in
  * between); -E2BIG; -EPROTO; -errno. */
-MUST_USE int ctl_client_run(const char *socket_path, int count, char *const *words, int silence_ms, FILE *out, FILE *err,
-                            int *out_status, pid_t *out_pid);
+MUST_USE int ctl_client_run(const char *socket_path, int count, const char *const *words, int silence_ms, FILE *out,
+                            FILE *err, int *out_status, pid_t *out_pid);
 
 /* Finds the broker and runs `words` as emqx_ctl does: output to the terminal, errors explained on stderr, with what
  * to do next. Returns the exit status. */
-int ctl_client_main(const struct paths *paths, const struct settings *settings, int count, char *const *words);
+int ctl_client_main(const struct paths *paths, const struct settings *settings, int count, const char *const *words);
 
 /* "Node '...' not responding to pings." on stderr, and why. `err`: what instance_find() or ctl_client_run() said. */
 void ctl_client_explain(const struct paths *paths, const struct settings *settings, int err);

@@ -42,5 +42,5 @@ int main(int argc, char **argv)
         fprintf(stderr, "emqx_ctl: cannot find the installation: %s\n", strerror(-err));
         return 1;
     }
-    return ctl_client_main(&paths, &settings, argc - 1, argv + 1);
+    return ctl_client_main(&paths, &settings, argc - 1, (const char *const *)argv + 1);
 }

@@ -102,7 +102,8 @@ static int run_line(const struct prompt_options *options, char *line)
         return 0;
     if (strcmp(words[0], "exit") == 0 || strcmp(words[0], "quit") == 0)
         return 1;
-    err = ctl_client_run(options->socket_path, count, words, CTL_CLIENT_SILENCE_MS, stdout, stdout, &status, NULL);
+    err = ctl_client_run(options->socket_path, count, (const char *const *)words, CTL_CLIENT_SILENCE_MS, stdout, stdout,
+                         &status, NULL);
     if (err == 0 && strcmp(words[0], "help") == 0)
         printf("exit, quit, Ctrl-D: %s\n", options->leave_help);
     if (err == -ETIMEDOUT || err == -E2BIG || err == -EPROTO) {

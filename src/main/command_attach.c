@@ -44,5 +44,5 @@ int command_rpc(const struct command_context *context, int argc, char **argv)
         fprintf(stderr, "emqx rpc: not supported by this implementation, except: emqx rpc emqx_ctl run_command <command>\n");
         return 1;
     }
-    return ctl_client_main(&context->paths, &context->settings, argc - 3, argv + 3);
+    return ctl_client_main(&context->paths, &context->settings, argc - 3, (const char *const *)argv + 3);
 }

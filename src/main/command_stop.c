@@ -47,7 +47,7 @@ static int target_find(const struct command_context *context, struct target *out
 /* Hands `verb` to the hidden command `node`. */
 static int target_ask(const struct target *target, const char *verb, int silence_ms, FILE *out, int *out_status)
 {
-    char *words[] = {(char *)(uintptr_t) "node", (char *)(uintptr_t)verb, NULL};
+    const char *words[] = {"node", verb, NULL};
 
     return ctl_client_run(target->instance.socket_path, 2, words, silence_ms, out, out == NULL ? NULL : stderr, out_status,
                           NULL);
@@ -203,7 +203,7 @@ int command_pid(const struct command_context *context, int argc, char **argv)
 
 int command_ping(const struct command_context *context, int argc, char **argv)
 {
-    static char *const words[] = {(char *)(uintptr_t) "node", (char *)(uintptr_t) "ping", NULL};
+    static const char *const words[] = {"node", "ping", NULL};
     struct instance instance;
     int status = 1;
     int err = instance_find(&context->paths, context->settings.data_dir, &instance);

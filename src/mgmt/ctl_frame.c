@@ -33,7 +33,7 @@ ssize_t ctl_frame_parse(struct slice bytes, struct ctl_frame *out_frame)
     return (ssize_t)(CTL_FRAME_HEADER_BYTES + len);
 }
 
-ssize_t ctl_request_encode(uint8_t *buffer, size_t capacity, uint8_t flags, int count, char *const *words)
+ssize_t ctl_request_encode(uint8_t *buffer, size_t capacity, uint8_t flags, int count, const char *const *words)
 {
     size_t used = CTL_FRAME_HEADER_BYTES + 1;
 

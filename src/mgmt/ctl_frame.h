@@ -44,7 +44,8 @@ MUST_USE ssize_t ctl_frame_parse(struct slice bytes, struct ctl_frame *out_frame
 
 /* Writes a whole REQUEST frame for the `count` words into `buffer`. Returns its length or -E2BIG: no word at
  * all, too many words, or over `capacity` or CTL_PAYLOAD_BYTES_MAX. */
-MUST_USE ssize_t ctl_request_encode(uint8_t *buffer, size_t capacity, uint8_t flags, int count, char *const *words);
+MUST_USE ssize_t ctl_request_encode(uint8_t *buffer, size_t capacity, uint8_t flags, int count,
+                                    const char *const *words);
 
 /* Finds the words in a REQUEST's payload; they point into it. Returns their number (1..CTL_WORDS_MAX), or -EPROTO:
  * no word, too many, or no terminating zero at the end. `out_words` has room for CTL_WORDS_MAX + 1; NULL follows the last. */

@@ -5,7 +5,7 @@
  * request of 64 KiB, `request_timeout_ms` for it to come in. A reader that is slow pauses its
  * command; one that takes nothing for `stall_timeout_ms`, or whose command prints on regardless until
  * CTL_OUTPUT_BYTES_MAX wait, is cut. Only our own user and root are answered.
- * Thread: control.
+ * The process ignores SIGPIPE. Thread: control.
  */
 #ifndef MGMT_CTL_SERVER_H
 #define MGMT_CTL_SERVER_H
