@@ -23,6 +23,7 @@
 struct fake {
     uv_loop_t loop;
     uv_signal_t sigterm;
+    uv_signal_t sigint;
     struct ctl_registry *registry;
     struct ctl_server *server;
     struct settings settings;
@@ -137,6 +138,12 @@ static struct answer *answer_later(void *broker, void *context)
     return answer;
 }
 
+static void fake_let_go(struct fake *fake)
+{
+    uv_close((uv_handle_t *)&fake->sigterm, NULL);
+    uv_close((uv_handle_t *)&fake->sigint, NULL);
+}
+
 static const char *view_node_name(void *broker)
 {
     return ((struct fake *)broker)->settings.node_name;
@@ -192,16 +199,16 @@ static void view_stop(void *broker, bool restart)
     ctl_server_close(fake->server, NULL, NULL);
     fake->server = NULL;
     if (!fake_has(fake, "slow_stop") || restart)
-        uv_close((uv_handle_t *)&fake->sigterm, NULL);
+        fake_let_go(fake);
 }
 
-static void on_sigterm(uv_signal_t *handle, int number)
+static void on_stop_signal(uv_signal_t *handle, int number)
 {
     struct fake *fake = handle->data;
 
     (void)number;
     if (fake->state == BROKER_STOPPING)
-        uv_close((uv_handle_t *)handle, NULL);
+        fake_let_go(fake);
     else
         view_stop(fake, false);
 }
@@ -243,14 +250,17 @@ static int serve(struct fake *fake, const struct run_options *options, const cha
     if (fake->registry == NULL || ctl_commands_register(fake->registry, &view) < 0)
         abort();
     uv_signal_init(&fake->loop, &fake->sigterm);
+    uv_signal_init(&fake->loop, &fake->sigint);
     fake->sigterm.data = fake;
-    uv_signal_start(&fake->sigterm, on_sigterm, SIGTERM);
+    fake->sigint.data = fake;
+    uv_signal_start(&fake->sigterm, on_stop_signal, SIGTERM);
+    uv_signal_start(&fake->sigint, on_stop_signal, SIGINT);
     server_options.registry = fake->registry;
     err = fake_has(fake, "deaf") ? 0 : ctl_server_open(&server_options, &fake->server);
     if (err < 0) {
         snprintf(text, sizeof(text), "Cannot open %s: %s", socket_path, strerror(-err));
         daemon_report_failure(options->report, text);
-        uv_close((uv_handle_t *)&fake->sigterm, NULL);
+        fake_let_go(fake);
         fake->result = 1;
     } else {
         fake->state = BROKER_RUNNING;
