@@ -110,15 +110,13 @@ def unit_tests(name, log, environment=None):
     return total
 
 
-def pytest(tree, log, arguments=(), environment=None):
-    """The integration tests against the release tree `tree`."""
-    if not (ROOT / 'tests' / 'integration').is_dir():
+def pytest(folder, log, arguments=(), environment=None):
+    if not (ROOT / folder).is_dir():
         return Count()
     report = log.with_suffix('.xml')
     report.unlink(missing_ok=True)
-    succeeded = run_logged([PYTHON, '-m', 'pytest', 'tests/integration', '-q', '-p', 'no:cacheprovider', '-n', JOBS,
-                            '--dist', 'worksteal', f'--junitxml={report}', *arguments], log,
-                           {'EMQX_TREE': str(ROOT / tree), 'PYTHONDONTWRITEBYTECODE': '1', **(environment or {})})
+    succeeded = run_logged([PYTHON, '-m', 'pytest', folder, '-q', '-p', 'no:cacheprovider', f'--junitxml={report}',
+                            *arguments], log, {'PYTHONDONTWRITEBYTECODE': '1', **(environment or {})})
     if not report.exists():
         return Count(0, 1)
     total = Count()
@@ -131,6 +129,12 @@ def pytest(tree, log, arguments=(), environment=None):
     return total
 
 
+def integration_tests(tree, log, arguments=(), environment=None):
+    """Against the programs of the release tree `tree`."""
+    return pytest('tests/integration', log, ['-n', JOBS, '--dist', 'worksteal', *arguments],
+                  {'EMQX_TREE': str(ROOT / tree), **(environment or {})})
+
+
 # ---- Phases: each takes its log file and returns what it counted.
 
 def phase_release(log):
@@ -140,7 +144,7 @@ def phase_release(log):
 
 def phase_integration(log):
     """Integration tests, release build"""
-    return pytest('_rel/emqx', log)
+    return integration_tests('_rel/emqx', log)
 
 
 def phase_asan(log):
@@ -153,7 +157,7 @@ def phase_asan(log):
 
 def phase_asan_integration(log):
     """ASan and UBSan: integration tests"""
-    return pytest('build/asan/emqx', log)
+    return integration_tests('build/asan/emqx', log)
 
 
 def phase_tsan(log):
@@ -165,7 +169,7 @@ def phase_tsan(log):
         if suppressions.exists():
             options += f':suppressions={suppressions}'
         total.add(unit_tests('tsan', log, {'TSAN_OPTIONS': options}))
-        total.add(pytest('build/tsan/emqx', log, ['-m', 'threads'], {'TSAN_OPTIONS': options}))
+        total.add(integration_tests('build/tsan/emqx', log, ['-m', 'threads'], {'TSAN_OPTIONS': options}))
     return total
 
 
@@ -204,19 +208,25 @@ def phase_tidy(log):
     return Count(1, 0) if run_logged([PYTHON, 'tools/tidy.py'], log) else Count(0, 1)
 
 
+def phase_tools(log):
+    """Tests of the tools"""
+    return pytest('tests/tools', log)
+
+
 def phase_quick(log):
     """Unit tests and quick integration tests"""
     total = make('release', log)
     total.add(make('ninja-asan', log))
     if total.failed == 0:
         total.add(unit_tests('asan', log))
-        total.add(pytest('_rel/emqx', log, ['-m', 'quick']))
+        total.add(integration_tests('_rel/emqx', log, ['-m', 'quick']))
     return total
 
 
 PLANS = {
-    'all': [phase_release, phase_integration, phase_asan, phase_asan_integration, phase_tsan, phase_fuzz, phase_tidy],
-    'quick': [phase_quick],
+    'all': [phase_release, phase_integration, phase_asan, phase_asan_integration, phase_tsan, phase_fuzz, phase_tools,
+            phase_tidy],
+    'quick': [phase_quick, phase_tools],
     'fuzz': [phase_fuzz],
 }
 
