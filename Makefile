@@ -52,8 +52,8 @@ fuzz: deps-test ## Run every fuzz target for FUZZ_SECONDS (20)
 	@FUZZ_SECONDS=$(FUZZ_SECONDS) $(PYTHON) tools/test.py fuzz
 
 .PHONY: tidy
-tidy: deps-test ## Check layers, layout and clang-tidy; report sizes
-	@$(PYTHON) tools/test.py tidy
+tidy: deps-test ninja-fuzz ## Check layers, layout and clang-tidy; report sizes
+	@$(PYTHON) tools/tidy.py
 
 .PHONY: format
 format: ## Lay out all C files with clang-format
