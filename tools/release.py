@@ -19,7 +19,7 @@ import argparse
 import hashlib
 import json
 import os
-import shutil
+import re
 import sys
 import tempfile
 from pathlib import Path
@@ -28,17 +28,17 @@ RECORD = '.shipped'
 SOURCE_ROOT = Path(__file__).resolve().parent.parent
 
 
-def sha256(path):
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def sha256(content):
+    return hashlib.sha256(content).hexdigest()
 
 
-def replace_file(source, target, mode):
+def replace_file(content, target, mode):
     """Copies in one step: readers and running programs see the old file or the new one, never half of one."""
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=target.parent, prefix='.' + target.name + '.')
     try:
-        with os.fdopen(handle, 'wb') as out, open(source, 'rb') as data:
-            shutil.copyfileobj(data, out)
+        with os.fdopen(handle, 'wb') as out:
+            out.write(content)
         os.chmod(name, mode)
         os.replace(name, target)
     except BaseException:
@@ -62,8 +62,9 @@ def install_binaries(files, folder, mode):
         target = folder / source.name
         if not source.exists():
             raise SystemExit(f'release: {source} has not been built')
-        if not target.exists() or target.stat().st_mtime < source.stat().st_mtime or sha256(target) != sha256(source):
-            replace_file(source, target, mode)
+        content = source.read_bytes()
+        if not target.exists() or target.read_bytes() != content:
+            replace_file(content, target, mode)
 
 
 def read_record(path):
@@ -78,40 +79,40 @@ def write_record(path, record):
     path.write_text(''.join(lines), encoding='utf-8')
 
 
-def install_config_file(source, target, last_shipped, say):
-    new_digest = sha256(source)
+def install_config_file(content, target, last_shipped, say):
+    new_digest = sha256(content)
     beside = target.with_name(target.name + '.new')
 
     if not target.exists() and not target.is_symlink():
         if last_shipped is not None:
             say(f'{target} was missing and is back with its shipped content')
-        replace_file(source, target, 0o644)
+        replace_file(content, target, 0o644)
         return new_digest
     # A link was made by the user: what it points to is the user's too.
-    current = None if target.is_symlink() else sha256(target)
+    current = None if target.is_symlink() else sha256(target.read_bytes())
     if current in (new_digest, last_shipped) and current is not None:
         if current != new_digest:
-            replace_file(source, target, 0o644)
+            replace_file(content, target, 0o644)
             say(f'{target} brought up to date (it was as shipped)')
         beside.unlink(missing_ok=True)
         return new_digest
-    if not beside.exists() or sha256(beside) != new_digest:
-        replace_file(source, beside, 0o644)
+    if not beside.exists() or sha256(beside.read_bytes()) != new_digest:
+        replace_file(content, beside, 0o644)
     say(f'{target} was changed by you and stays; the shipped version is in {beside.name}')
     return new_digest
 
 
 def install_config(shipped, etc, say):
-    """`shipped`: name relative to etc/ -> source path."""
+    """`shipped`: name relative to etc/ -> content."""
     etc.mkdir(parents=True, exist_ok=True)
     record_path = etc / RECORD
     record = read_record(record_path)
     new_record = {}
-    for name, source in sorted(shipped.items()):
-        new_record[name] = install_config_file(source, etc / name, record.get(name), say)
+    for name, content in sorted(shipped.items()):
+        new_record[name] = install_config_file(content, etc / name, record.get(name), say)
     for name in sorted(set(record) - set(shipped)):
         dropped = etc / name
-        if dropped.is_file() and not dropped.is_symlink() and sha256(dropped) == record[name]:
+        if dropped.is_file() and not dropped.is_symlink() and sha256(dropped.read_bytes()) == record[name]:
             dropped.unlink()
             say(f'{dropped} is not shipped any more and was removed (it was as shipped)')
     if new_record != record:
@@ -121,8 +122,18 @@ def install_config(shipped, etc, say):
 def shipped_config(folder):
     if not folder.is_dir():
         return {}
-    return {str(path.relative_to(folder)): path for path in folder.rglob('*')
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob('*')
             if path.is_file() and not path.name.startswith('.')}
+
+
+def with_system_folders(content, sysconfdir, localstatedir):
+    """A shipped file names its folders from the release tree's root; an installed one names the system's."""
+    folders = {b'etc': f'{sysconfdir}/emqx', b'data': f'{localstatedir}/lib/emqx', b'log': f'{localstatedir}/log/emqx'}
+
+    def replace(match):
+        return match.group(1) + folders[match.group(2)].encode() + match.group(3)
+    return re.sub(rb'^([ \t]*#*[ \t]*[\w.$-]+[ \t]*=[ \t]*)(etc|data|log)((?:/\S*)?[ \t]*\r?)$', replace, content,
+                  flags=re.MULTILINE)
 
 
 def parse_arguments(arguments):
@@ -163,7 +174,11 @@ def main(arguments):
             folder.mkdir(parents=True, exist_ok=True)
         install_binaries(programs, folders['bin'], 0o755)
         install_binaries(modules, folders['lib'], 0o644)
-        install_config(shipped_config(options.etc), folders['etc'], say)
+        shipped = shipped_config(options.etc)
+        if options.install:
+            shipped = {name: with_system_folders(content, options.sysconfdir, options.localstatedir)
+                       if name.endswith('.conf') else content for name, content in shipped.items()}
+        install_config(shipped, folders['etc'], say)
     except OSError as error:
         raise SystemExit(f'release: {error}') from error
     return 0

@@ -167,3 +167,13 @@ def test_install_puts_each_kind_into_its_system_folder(project, tmp_path):
     assert (destination / 'etc/emqx/emqx.conf').exists()
     assert (destination / 'var/lib/emqx').is_dir()
     assert (destination / 'var/log/emqx').is_dir()
+
+
+def test_an_installed_config_file_names_the_systems_folders(project, tmp_path):
+    destination = tmp_path / 'package'
+    project.ship('emqx.conf', 'node.data_dir = data\nlog.dir = log\nacl_file = etc/acl.conf\n## log = nothing here\n'
+                 '# crash = log/crash.dump\nlog.to = both\nlog.file = emqx.log\nx = database\n')
+    project.make('--install', '--destdir', str(destination))
+    assert (destination / 'etc/emqx/emqx.conf').read_text() == (
+        'node.data_dir = /var/lib/emqx\nlog.dir = /var/log/emqx\nacl_file = /etc/emqx/acl.conf\n## log = nothing here\n'
+        '# crash = /var/log/emqx/crash.dump\nlog.to = both\nlog.file = emqx.log\nx = database\n')
