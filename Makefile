@@ -61,7 +61,7 @@ format: ## Lay out all C files with clang-format
 
 .PHONY: coverage
 coverage: deps-coverage ninja-coverage ## Unit test coverage as build/coverage/coverage.html
-	$(MESON) test -C build/coverage --print-errorlogs
+	$(MESON) test -C build/coverage --no-rebuild --print-errorlogs
 	gcovr --root . --filter 'src/' --object-directory build/coverage --exclude-unreachable-branches \
 	    --html-details build/coverage/coverage.html --print-summary build/coverage
 

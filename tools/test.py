@@ -7,6 +7,7 @@ cases: of the unit tests, of the integration tests, and one for each build, fuzz
 
 Environment: FUZZ_SECONDS (per fuzz target, 20), TEST_JOBS (parallel integration tests, twice the cores).
 """
+import concurrent.futures
 import json
 import os
 import re
@@ -182,21 +183,31 @@ def fuzz_targets():
             if target['type'] == 'executable' and Path(target['defined_in']).parent.name == 'fuzz']
 
 
+def fuzz(target):
+    """(nothing was found in the time given, log). What the fuzzer learns is kept for the next run."""
+    seeds = ROOT / 'fuzz' / 'seeds' / target.name.removeprefix('fuzz_')
+    corpus = ROOT / 'build' / 'fuzz' / 'corpus' / target.name
+    corpus.mkdir(parents=True, exist_ok=True)
+    # An input that breaks something is left beside the corpus, as TARGET-crash-HASH.
+    command = [str(target), f'-max_total_time={FUZZ_SECONDS}', '-timeout=5', '-rss_limit_mb=1024',
+               '-print_final_stats=1', '-verbosity=1', f'-artifact_prefix={corpus}-', str(corpus)]
+    if seeds.is_dir():
+        command.append(str(seeds))
+    log = LOGS / f'fuzz-{target.name}.log'
+    log.unlink(missing_ok=True)
+    return run_logged(command, log), log
+
+
 def phase_fuzz(log):
     """Fuzz targets, each for a bounded time"""
     total = make('ninja-fuzz', log)
     if total.failed:
         return total
-    for target in fuzz_targets():
-        seeds = ROOT / 'fuzz' / 'seeds' / target.name.removeprefix('fuzz_')
-        corpus = ROOT / 'build' / 'fuzz' / 'corpus' / target.name
-        corpus.mkdir(parents=True, exist_ok=True)
-        # What it finds is kept in the corpus; an input that breaks something lies beside it.
-        command = [str(target), f'-max_total_time={FUZZ_SECONDS}', '-timeout=5', '-rss_limit_mb=1024',
-                   '-print_final_stats=1', '-verbosity=0', f'-artifact_prefix={corpus}-', str(corpus)]
-        if seeds.is_dir():
-            command.append(str(seeds))
-        total.add(Count(1, 0) if run_logged(command, log) else Count(0, 1))
+    with concurrent.futures.ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        for clean, target_log in pool.map(fuzz, fuzz_targets()):
+            total.add(Count(1, 0) if clean else Count(0, 1))
+            with open(log, 'ab') as out:
+                out.write(target_log.read_bytes())
     return total
 
 
