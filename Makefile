@@ -107,11 +107,13 @@ release-asan release-tsan: release-%: ninja-%
 ninja-release ninja-asan ninja-tsan ninja-fuzz ninja-coverage: ninja-%: build/%/build.ninja
 	@$(NINJA) -C build/$*
 
-# A directory that cannot be configured again (another Meson, another compiler) is made anew.
+# Configured anew when the options above change; Ninja itself notices changes of meson.build.
 BUILDS := release asan tsan fuzz coverage
 $(BUILDS:%=build/%/build.ninja): build/%/build.ninja: Makefile meson_options.txt
 	@if [ -f $@ ]; then \
-	    $(MESON) setup --reconfigure build/$* $(OPTIONS_$*) || rm -rf build/$*; \
+	    $(MESON) setup --reconfigure build/$* $(OPTIONS_$*) || \
+	        { echo 'make: if build/$* comes from another version of Meson, `make clean` helps' >&2; exit 1; }; \
+	else \
+	    rm -rf build/$* && $(if $(CC_$*),CC=$(CC_$*)) $(MESON) setup build/$* $(OPTIONS_$*); \
 	fi
-	@[ -f $@ ] || { rm -rf build/$*; $(if $(CC_$*),CC=$(CC_$*)) $(MESON) setup build/$* $(OPTIONS_$*); }
 	@touch $@
