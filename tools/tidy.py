@@ -35,17 +35,21 @@ def source_files(root, *folders):
 # ---- Layers
 
 class Layers:
-    """The order of src/LAYERS. An entry names a folder, or one module of a folder (its .c and .h)."""
+    """The order of src/LAYERS. An entry names a folder, or one module of a folder: NAME.c, NAME.h and NAME_*."""
 
-    def __init__(self, text):
-        lines = [line.split('#', 1)[0].strip() for line in text.splitlines()]
-        self.order = {name: index for index, name in enumerate(line for line in lines if line)}
+    def __init__(self, src):
+        lines = (src / 'LAYERS').read_text(encoding='utf-8').splitlines()
+        names = [name for name in (line.split('#', 1)[0].strip() for line in lines) if name]
+        self.order = {name: index for index, name in enumerate(names)}
+        self.modules = {name for name in names if not (src / name).is_dir()}
 
     def find(self, path):
         """The entry that a path (relative to src/) belongs to: its module, or the nearest folder above it."""
-        module = str(path.with_suffix(''))
-        if module in self.order:
-            return module
+        words = str(path.with_suffix('')).split('_')
+        for count in range(len(words), 0, -1):
+            module = '_'.join(words[:count])
+            if module in self.modules:
+                return module
         for folder in path.parents:
             if str(folder) in self.order:
                 return str(folder)
@@ -72,7 +76,7 @@ def check_include(layers, src, path, included):
 
 def check_layers(root):
     src = root / 'src'
-    layers = Layers((src / 'LAYERS').read_text(encoding='utf-8'))
+    layers = Layers(src)
     problems = []
     for file in source_files(root, 'src'):
         path = file.relative_to(src)
@@ -277,6 +281,17 @@ def fingerprint(root, build, command, headers):
     return digest.hexdigest()
 
 
+def findings(root, build, text):
+    """The errors alone, one line each with a path from the root; the notes that lead there come from running
+    clang-tidy on the file by hand."""
+    found = []
+    for match in re.finditer(r'^(\S+?):(\d+):\d+: (?:error|warning): (.*)$', text, re.MULTILINE):
+        path = (build / match.group(1)).resolve()
+        name = path.relative_to(root) if path.is_relative_to(root) else path
+        found.append(f'{name}:{match.group(2)}: {match.group(3).replace(",-warnings-as-errors]", "]")}')
+    return found
+
+
 def clang_tidy_file(root, build, file, mark):
     try:
         result = subprocess.run(['clang-tidy', '--quiet', '-p', str(build), str(file)], cwd=root, capture_output=True,
@@ -284,7 +299,7 @@ def clang_tidy_file(root, build, file, mark):
     except subprocess.TimeoutExpired:
         return [f'{file}: clang-tidy was not done after {CLANG_TIDY_TIMEOUT_S} s']
     if result.returncode != 0:
-        return [(result.stdout + result.stderr).strip()]
+        return findings(root, build, result.stdout) or [f'{file}: {(result.stdout + result.stderr).strip()}']
     if mark is not None:
         mark.touch()
     return []
@@ -313,7 +328,9 @@ def check_clang_tidy(root):
     problems = []
     with concurrent.futures.ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         for found in pool.map(lambda item: clang_tidy_file(root, build, *item), sorted(work.items())):
-            problems += found
+            problems += [problem for problem in found if problem not in problems]
+    if problems:
+        print(f'(how it comes to these: clang-tidy -p {build.relative_to(root)} FILE)')
     return problems
 
 

@@ -64,6 +64,14 @@ def test_one_module_may_stand_below_its_folder(tree):
     assert tree.problems() == []
     tree.write('src/broker/zone.c', '#include "broker/broker.h"\n')
     assert 'broker/zone stands below broker' in tree.problems()[0]
+    tree.write('src/broker/zone_internal.h', '')
+    tree.write('src/broker/zone.c', '#include "broker/zone_internal.h"\n')
+    assert tree.problems() == []
+
+
+def test_a_file_is_not_taken_for_the_folder_of_its_name(tree):
+    tree.write('src/broker/session_view.c', '#include "broker/broker.h"\n')
+    assert tree.problems() == []
 
 
 def test_includes_are_written_from_the_root_of_src(tree):
