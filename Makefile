@@ -59,6 +59,10 @@ tidy: deps-test ninja-fuzz ## Check layers, layout and clang-tidy; report sizes
 format: ## Lay out all C files with clang-format
 	git ls-files -co --exclude-standard '*.c' '*.h' | xargs -r clang-format -i
 
+.PHONY: generate
+generate: check-deps ninja-release ## Write etc/emqx.conf and docs/configuration.md from the key tables
+	@$(NINJA) -C build/release update-conf
+
 .PHONY: coverage
 coverage: deps-coverage ninja-coverage ## Unit test coverage as build/coverage/coverage.html
 	$(MESON) test -C build/coverage --no-rebuild --print-errorlogs

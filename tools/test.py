@@ -185,7 +185,7 @@ def fuzz_targets():
 
 def fuzz(target):
     """(nothing was found in the time given, log). What the fuzzer learns is kept for the next run."""
-    seeds = ROOT / 'fuzz' / 'seeds' / target.name.removeprefix('fuzz_')
+    seeds = ROOT / 'fuzz' / 'seeds' / target.name
     corpus = ROOT / 'build' / 'fuzz' / 'corpus' / target.name
     corpus.mkdir(parents=True, exist_ok=True)
     # An input that breaks something is left beside the corpus, as TARGET-crash-HASH.
@@ -212,7 +212,7 @@ def phase_fuzz(log):
 
 
 def phase_tidy(log):
-    """Layers, layout, clang-tidy"""
+    """Layers, layout, generated files, clang-tidy"""
     made = make('ninja-fuzz', log)  # its list of compile commands is clang's
     if made.failed:
         return made

@@ -1,11 +1,12 @@
 #!/usr/bin/python3
 """Checks what a compiler does not, and reports sizes: `make tidy`.
 
-    tools/tidy.py [--root DIR] [layers] [format] [sizes] [clang-tidy]      (no name: all four)
+    tools/tidy.py [--root DIR] [layers] [format] [generated] [sizes] [clang-tidy]      (no name: all of them)
 
 layers      A folder of src/ includes only itself and what stands below it in src/LAYERS. Includes are written from
             the root of src/; a header named *_internal.h stays inside its folder; a plugin sees emqc/plugin.h only.
 format      clang-format leaves every file as it is.
+generated   The files that are made from the key tables are what the tables say (`make generate`).
 sizes       Prints how large files, functions and structs are and names those to look at again. Never fails.
 clang-tidy  .clang-tidy has nothing to say. What it found clean is not looked at again until the file, one of its
             headers or the settings change (build/tidy/).
@@ -18,6 +19,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"', re.MULTILINE)
@@ -110,6 +112,25 @@ def check_format(root):
         return []
     wrong = sorted(set(re.findall(r'^(\S+?):\d+:\d+: error: ', result.stderr, re.MULTILINE)))
     return [f'{name}: not laid out as .clang-format says (`make format`)' for name in wrong] or [result.stderr.strip()]
+
+
+# ---- Generated files
+
+def check_generated(root):
+    if not (root / 'tools' / 'confgen.c').exists():
+        return []
+    program = root / 'build' / 'fuzz' / 'src' / 'conf' / 'confgen'
+    if not program.exists():
+        return [f'{program} is missing: `make ninja-fuzz` builds it']
+    with tempfile.TemporaryDirectory() as folder:
+        for name in ('etc', 'docs'):
+            (Path(folder) / name).mkdir()
+        subprocess.run([program, folder], check=True)
+        made = [path for path in Path(folder).rglob('*') if path.is_file()]
+        stale = [path.relative_to(folder) for path in made
+                 if not (root / path.relative_to(folder)).exists()
+                 or path.read_bytes() != (root / path.relative_to(folder)).read_bytes()]
+    return [f'{name} is not what the key tables say (`make generate`)' for name in sorted(stale)]
 
 
 # ---- Sizes
@@ -334,7 +355,8 @@ def check_clang_tidy(root):
     return problems
 
 
-CHECKS = {'layers': check_layers, 'format': check_format, 'sizes': report_sizes, 'clang-tidy': check_clang_tidy}
+CHECKS = {'layers': check_layers, 'format': check_format, 'generated': check_generated, 'sizes': report_sizes,
+          'clang-tidy': check_clang_tidy}
 
 
 def main(arguments):
