@@ -103,7 +103,7 @@ def check_layers(root):
 # ---- Format
 
 def check_format(root):
-    files = source_files(root, 'src', 'include', 'plugins', 'tests', 'fuzz', 'bench')
+    files = source_files(root, 'src', 'include', 'plugins', 'tests', 'fuzz', 'bench', 'tools')
     if not files:
         return []
     result = subprocess.run(['clang-format', '--dry-run', '-Werror', *files], cwd=root, capture_output=True, text=True,
