@@ -39,6 +39,21 @@ static void refuses_acknowledgements_of_the_wrong_length(void **state)
     }
 }
 
+static void the_hot_path_looks_at_the_flags_too(void **state)
+{
+    static const uint8_t body[] = {0, 1};
+    struct mqtt_frame frame = {.type = MQTT_PUBREL, .flags = 2, .header_len = 2, .remaining_len = 2};
+    struct mqtt_ack ack;
+    const char *error = NULL;
+
+    (void)state;
+    assert_int_equal(mqtt_decode_ack(MQTT_V5, &frame, body, &ack, &error), REASON_SUCCESS);
+    assert_int_equal(ack.packet_id, 1);
+    frame.flags = 0; /* [MQTT-3.6.1-1] */
+    assert_int_equal(mqtt_decode_ack(MQTT_V5, &frame, body, &ack, &error), REASON_MALFORMED_PACKET);
+    assert_non_null(error);
+}
+
 /* Which of all 256 reason codes are taken must be just those of section 2.4. */
 static void assert_codes(enum mqtt_role role, uint8_t first_byte, const char *prefix, size_t prefix_len,
                          const char *suffix, size_t suffix_len, const char *legal)
@@ -127,6 +142,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(takes_acknowledgements_in_all_their_lengths),
         cmocka_unit_test(refuses_acknowledgements_of_the_wrong_length),
+        cmocka_unit_test(the_hot_path_looks_at_the_flags_too),
         cmocka_unit_test(each_packet_has_its_own_reason_codes),
         cmocka_unit_test(takes_disconnects),
         cmocka_unit_test(refuses_bad_disconnects),

@@ -116,6 +116,20 @@ static void a_subscription_identifier_comes_once_and_is_not_0(void **state)
     ASSERT_REFUSED(REASON_MALFORMED_PACKET, MQTT_V5, C, 0xA2, "\0\1\2\x0B\1\0\1a");
 }
 
+static void walking_bytes_that_were_not_decoded_ends(void **state)
+{
+    struct mqtt_subscription_options options;
+    struct slice cut_filter = SLICE_LITERAL("\0\3a");
+    struct slice no_options = SLICE_LITERAL("\0\1a");
+    struct slice nothing = {NULL, 0};
+    struct slice filter;
+
+    (void)state;
+    assert_false(mqtt_filter_next(&cut_filter, &filter, NULL));
+    assert_false(mqtt_filter_next(&no_options, &filter, &options));
+    assert_false(mqtt_filter_next(&nothing, &filter, NULL));
+}
+
 static void takes_acknowledgements(void **state)
 {
     struct mqtt_packet packet;
@@ -154,6 +168,7 @@ int main(void)
         cmocka_unit_test(every_cut_is_refused),
         cmocka_unit_test(filters_must_be_utf_8_but_their_syntax_is_left_to_the_channel),
         cmocka_unit_test(a_subscription_identifier_comes_once_and_is_not_0),
+        cmocka_unit_test(walking_bytes_that_were_not_decoded_ends),
         cmocka_unit_test(takes_acknowledgements),
         cmocka_unit_test(refuses_bad_acknowledgements),
     };

@@ -282,6 +282,19 @@ static void walks_the_section_in_order(void **state)
     assert_false(mqtt_property_next(&rest, &property, &name, &value));
 }
 
+static void walking_bytes_that_were_not_decoded_ends(void **state)
+{
+    struct slice bad[] = {SLICE_LITERAL("\x04"),        SLICE_LITERAL("\xFF\1"),   SLICE_LITERAL("\x02\0\0\0"),
+                          SLICE_LITERAL("\x26\0\1n\0"), SLICE_LITERAL("\x0B\x80"), {NULL, 0}};
+    struct slice name;
+    struct slice value;
+    enum mqtt_property property;
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_COUNT(bad); i++)
+        assert_false(mqtt_property_next(&bad[i], &property, &name, &value));
+}
+
 static void forwards_what_concerns_the_message_in_its_order(void **state)
 {
     static const char expected[] = "\x26\0\1a\0\1"
@@ -342,6 +355,7 @@ int main(void)
         cmocka_unit_test(a_section_longer_than_the_packet_is_malformed),
         cmocka_unit_test(text_must_be_utf_8_and_binary_data_need_not),
         cmocka_unit_test(walks_the_section_in_order),
+        cmocka_unit_test(walking_bytes_that_were_not_decoded_ends),
         cmocka_unit_test(forwards_what_concerns_the_message_in_its_order),
         cmocka_unit_test(forwards_all_or_nothing_without_a_walk),
         cmocka_unit_test(properties_have_the_standards_names),
