@@ -14,9 +14,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#define PID_FILE    "emqx.pid"
+#define PID_FILE "emqx.pid"
 #define SOCKET_FILE "emqx.sock"
-#define RUN_FILE    "emqx.run"
+#define RUN_FILE "emqx.run"
 
 struct instance_lock {
     int fd;

@@ -19,10 +19,10 @@
 #include <time.h>
 #include <unistd.h>
 
-#define ANSWER_MS        5000
-#define STOP_WAIT_S      120
-#define PING_SILENCE_MS  15000
-#define RESTART_POLL_MS  50
+#define ANSWER_MS 5000
+#define STOP_WAIT_S 120
+#define PING_SILENCE_MS 15000
+#define RESTART_POLL_MS 50
 
 /* A broker in another process. */
 struct target {
@@ -49,8 +49,8 @@ static int target_ask(const struct target *target, const char *verb, int silence
 {
     const char *words[] = {"node", verb, NULL};
 
-    return ctl_client_run(target->instance.socket_path, 2, words, silence_ms, out, out == NULL ? NULL : stderr, out_status,
-                          NULL);
+    return ctl_client_run(target->instance.socket_path, 2, words, silence_ms, out, out == NULL ? NULL : stderr,
+                          out_status, NULL);
 }
 
 /* Waits up to `wait_ms`. True: the process is gone. */
@@ -94,8 +94,8 @@ int command_stop(const struct command_context *context, int argc, char **argv)
         return 1;
     }
     for (seconds = 0; seconds < STOP_WAIT_S && !target_gone(&target, 1000); seconds++)
-        fprintf(stderr, "%semqx is stopping (pid %ld), %d s\n", seconds > 0 && isatty(STDERR_FILENO) ? "\033[A\033[K" : "",
-                (long)target.instance.pid, seconds + 1);
+        fprintf(stderr, "%semqx is stopping (pid %ld), %d s\n",
+                seconds > 0 && isatty(STDERR_FILENO) ? "\033[A\033[K" : "", (long)target.instance.pid, seconds + 1);
     close(target.pid_fd);
     if (seconds == STOP_WAIT_S) {
         fprintf(stderr, "emqx is still stopping (pid %ld)\n", (long)target.instance.pid);
@@ -138,7 +138,8 @@ static int restart_wait(const struct target *target, uint64_t old_run)
         if (target_state(target, &running, &run) && running && run != old_run)
             return 0;
         if (waited_ms % 1000 == 0 && waited_ms > 0)
-            fprintf(stderr, "emqx is restarting (pid %ld), %d s\n", (long)target->instance.pid, (int)(waited_ms / 1000));
+            fprintf(stderr, "emqx is restarting (pid %ld), %d s\n", (long)target->instance.pid,
+                    (int)(waited_ms / 1000));
     }
     return -ETIMEDOUT;
 }
