@@ -202,6 +202,7 @@ static void *console_thread(void *argument)
     static const char *const stop[] = {"node", "stop", NULL};
     struct console *console = argument;
     int status;
+    int err;
     struct prompt_options options = {
         .node_name = console->context->settings.node_name,
         .socket_path = console->instance.socket_path,
@@ -209,9 +210,12 @@ static void *console_thread(void *argument)
         .stop_fd = console->stop_fd,
     };
 
-    /* The end of the prompt is the end of the broker; if that is stopping already, nobody answers here. */
-    if (prompt_run(&options) == 0)
-        (void)ctl_client_run(options.socket_path, 2, stop, STOP_ANSWER_MS, NULL, NULL, &status, NULL);
+    /* The end of the prompt is the end of the broker. If that is stopping already, nobody answers here. */
+    err = prompt_run(&options);
+    if (err == 0)
+        err = ctl_client_run(options.socket_path, 2, stop, STOP_ANSWER_MS, NULL, NULL, &status, NULL);
+    if (err < 0 && err != -ENOENT && err != -ECONNREFUSED && err != -ECONNRESET)
+        fprintf(stderr, "emqx console: the prompt ended: %s\n", strerror(-err));
     return NULL;
 }
 
