@@ -35,10 +35,9 @@ static char *setting_value(char *line, const char *key)
 
 static int store(char *out_text, size_t capacity, const char *value)
 {
-    if (strlen(value) >= capacity)
-        return -ENAMETOOLONG;
-    strcpy(out_text, value);
-    return 0;
+    int len = snprintf(out_text, capacity, "%s", value);
+
+    return len < 0 || (size_t)len >= capacity ? -ENAMETOOLONG : 0;
 }
 
 static int add_host(char *name, size_t capacity)
@@ -96,8 +95,9 @@ int settings_read(const struct paths *paths, struct settings *out_settings)
     char data_dir[PATH_MAX] = "";
     int err;
 
-    strcpy(out_settings->node_name, NODE_NAME_DEFAULT);
-    err = read_file(paths->config, out_settings, data_dir);
+    err = store(out_settings->node_name, sizeof(out_settings->node_name), NODE_NAME_DEFAULT);
+    if (err == 0)
+        err = read_file(paths->config, out_settings, data_dir);
     if (err == 0 && name != NULL)
         err = store(out_settings->node_name, sizeof(out_settings->node_name), name);
     if (err == 0 && data_dir_set != NULL)

@@ -157,7 +157,7 @@ static void exit_statuses_follow_the_results_and_the_legacy_wish(void **state)
     ctl_registry_free(registry);
 }
 
-static void prints_text_longer_than_its_own_buffer(void **state)
+static void prints_text_of_any_length(void **state)
 {
     struct ctl_registry *registry = registry_with_commands();
     struct memory_sink memory = memory_sink();
@@ -282,7 +282,7 @@ int main(void)
         cmocka_unit_test(runs_a_command_with_its_words_and_context),
         cmocka_unit_test(full_usage_has_the_commands_in_order_without_the_hidden_ones),
         cmocka_unit_test(exit_statuses_follow_the_results_and_the_legacy_wish),
-        cmocka_unit_test(prints_text_longer_than_its_own_buffer),
+        cmocka_unit_test(prints_text_of_any_length),
         cmocka_unit_test(control_characters_from_the_wire_are_made_visible),
         cmocka_unit_test(a_handler_waits_while_the_output_is_congested),
         cmocka_unit_test(a_handler_whose_caller_left_ends_without_output),
