@@ -4,6 +4,7 @@
 #include "ctl/client.h"
 #include "ctl/instance.h"
 #include "main/command.h"
+#include "main/configuration.h"
 #include "main/daemon.h"
 
 #include <errno.h>
@@ -144,6 +145,20 @@ static int restart_wait(const struct target *target, uint64_t old_run)
     return -ETIMEDOUT;
 }
 
+/* A broker must not be stopped for a configuration that it cannot start with; stderr says what is wrong. */
+static int restart_check_conf(const struct paths *paths)
+{
+    struct conf_errors *errors;
+    struct conf *conf;
+    int err = configuration_load(paths, &conf, &errors);
+
+    if (errors != NULL)
+        conf_errors_print(errors, stderr);
+    conf_errors_free(errors);
+    conf_free(conf);
+    return err;
+}
+
 int command_restart(const struct command_context *context, int argc, char **argv)
 {
     struct target target;
@@ -155,6 +170,11 @@ int command_restart(const struct command_context *context, int argc, char **argv
 
     (void)argc;
     (void)argv;
+    if (err == 0 && restart_check_conf(&context->paths) < 0) {
+        fprintf(stderr, "The broker goes on as it is.\n");
+        close(target.pid_fd);
+        return 1;
+    }
     if (err == 0) {
         if (!target_state(&target, &running, &run))
             err = -ETIMEDOUT;

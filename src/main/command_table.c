@@ -29,7 +29,9 @@ static const struct command commands[] = {
      "Stops the broker cleanly and returns once its process is gone. Finds it by its data directory, whatever\n"
      "node.name says now.",
      "emqx stop", command_stop},
-    {"restart", NULL, "Stops the broker and starts it anew, in the same process, with the configuration as it is now.",
+    {"restart", NULL,
+     "Stops the broker and starts it anew, in the same process, with the configuration as it is now. If that has an\n"
+     "error, says so and leaves the broker as it is.",
      "emqx restart", command_restart},
     {"reboot", NULL, "The same as restart.", "emqx reboot", command_restart},
     {"pid", NULL, "Prints the process id of the running broker.", "grep VmRSS /proc/$(emqx pid)/status", command_pid},

@@ -367,6 +367,18 @@ def test_a_restart_that_fails_shows_why(fake):
     assert "Failed to start mqtt:tcp listener on 0.0.0.0:1883 - eaddrinuse" in result.stderr
 
 
+def test_a_restart_with_a_wrong_configuration_leaves_the_broker_as_it_is(any_emqx):
+    check(any_emqx.emqx("start"), 0)
+    pid = any_emqx.pid()
+    any_emqx.configure(node__nmae="x")
+    result = any_emqx.emqx("restart")
+    check(result, 1, "")
+    assert "node.nmae" in result.stderr and result.stderr.endswith("The broker goes on as it is.\n")
+    check(any_emqx.emqx("ping"), 0, "pong\n")
+    assert any_emqx.pid() == pid
+    check(any_emqx.emqx("stop"), 0, "ok\n")
+
+
 def test_a_restart_of_a_foreground_broker_stays_in_its_process(fake):
     with fake.popen("foreground", stdout=subprocess.PIPE, stdin=subprocess.DEVNULL) as process:
         while "Start mqtt:tcp" not in process.stdout.readline():
