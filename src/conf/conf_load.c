@@ -122,7 +122,9 @@ static void refuse_unknown(struct loader *loader, const struct setting *setting)
 {
     char nearest[3 * (CONF_KEY_BYTES_MAX + 8)];
 
-    conf_nearest(loader->conf, setting->key, nearest, sizeof(nearest));
+    nearest[0] = '\0';
+    if (conf_errors_count(loader->errors) < CONF_ERRORS_MAX) /* later ones are not shown */
+        conf_nearest(loader->conf, setting->key, nearest, sizeof(nearest));
     conf_error_add(loader, CONF_TRANSFORM_DATATYPES, setting->file, setting->line, setting->key,
                    "You've tried to set %s, but there is no setting with that name.\n"
                    "  Did you mean one of these?\n%s\n"
