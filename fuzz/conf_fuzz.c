@@ -1,13 +1,13 @@
 /*
  * conf_fuzz: any text as a configuration file. It loads or is refused with errors; what loads answers every
- * getter and gives zones, listeners and notices. Includes cannot leave the empty directory of the target.
+ * getter and gives zones, listeners and notices. Nothing is read from the disk.
  */
 #include "broker/zone.h"
 #include "conf/conf.h"
 #include "net/listener_options.h"
 
 #include <errno.h>
-#include <stdlib.h>
+#include <string.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -39,10 +39,23 @@ static void use(const struct conf *conf)
     ASSERT(conf_notices(conf, drop_notice, NULL) == 0);
 }
 
+/* Relative paths begin in a directory that does not exist; absolute ones would read the machine's files. */
+static bool includes_absolute_path(const uint8_t *data, size_t size)
+{
+    const uint8_t *end = data + size, *at = data;
+
+    while (at < end && (at = memmem(at, (size_t)(end - at), "include", 7)) != NULL) {
+        for (at += 7; at < end && (*at == ' ' || *at == '\t');)
+            at++;
+        if (at < end && *at == '/')
+            return true;
+    }
+    return false;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    /* "/proc/self/fdinfo" holds no readable file of that name, so an include fails without touching anything. */
-    static const struct conf_load_options options = {.root_dir = "/proc/self/fdinfo", .file = "fuzz.conf"};
+    static const struct conf_load_options options = {.root_dir = "/nonexistent", .file = "fuzz.conf"};
     struct conf *conf = NULL;
     struct conf_errors *errors = NULL;
     int err;
@@ -50,6 +63,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (sink == NULL)
         sink = fopen("/dev/null", "w");
     ASSERT(sink != NULL);
+    if (includes_absolute_path(data, size))
+        return 0;
     err = conf_load_text(&options, size == 0 ? "" : (const char *)data, size, &conf, &errors);
     if (err == 0) {
         use(conf);

@@ -49,6 +49,20 @@ static void check_ciphers(struct loader *loader, const struct setting *listener)
                        listener->key, listener->key);
 }
 
+/* log.$level.file: the word must be a level. */
+static void check_level(struct loader *loader, const struct setting *setting)
+{
+    const struct conf_key level = {.name = "log.level",
+                                   .type = CONF_ENUM,
+                                   .enum_words = conf_row_named(loader->conf, "log.level")->key->enum_words};
+    struct conf_problem problem;
+    struct conf_value value;
+
+    if (!conf_value_parse(&level, setting->name, &value, &problem))
+        conf_error_add(loader, CONF_VALIDATION, setting->file, setting->line, setting->key,
+                       "%s invalid, the word between log and file should be one of %s", setting->key, level.enum_words);
+}
+
 void conf_check(struct loader *loader)
 {
     const struct conf *conf = loader->conf;
@@ -62,6 +76,8 @@ void conf_check(struct loader *loader)
         if (strcmp(setting->row->name, "listener.ssl.$name") == 0 ||
             strcmp(setting->row->name, "listener.wss.$name") == 0)
             check_ciphers(loader, setting);
+        if (strcmp(setting->row->name, "log.$level.file") == 0)
+            check_level(loader, setting);
         if (strcmp(setting->row->name, "node.heartbeat") == 0 && !setting->value.boolean)
             conf_error_add(loader, CONF_APPLY_TRANSLATIONS, setting->file, setting->line, setting->key,
                            "%s should be 'on' or comment the line!", setting->key);

@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 void conf_append(struct loader *loader, const char *key, const char *text, size_t text_len, const char *file,
                  unsigned line, enum conf_source source)
@@ -235,6 +236,22 @@ static void parse_plugin_files(struct loader *loader)
     free(entries);
 }
 
+/* The original also read flags of the Erlang VM from a file beside the configuration. */
+static void notice_vm_args(struct loader *loader)
+{
+    const char *root = loader->options->root_dir, *file = loader->options->file, *slash = strrchr(file, '/');
+    char *path = NULL;
+
+    if (asprintf(&path, "%s%s%.*svm.args", root == NULL || file[0] == '/' ? "" : root,
+                 root == NULL || file[0] == '/' ? "" : "/", slash == NULL ? 0 : (int)(slash - file) + 1, file) < 0) {
+        loader->out_of_memory = true;
+        return;
+    }
+    if (access(path, F_OK) == 0)
+        conf_warning_add(loader, "%s is not looked at: it holds flags of the Erlang VM", path);
+    free(path);
+}
+
 static int finish(struct loader *loader)
 {
     struct conf *conf = loader->conf;
@@ -249,7 +266,7 @@ static int finish(struct loader *loader)
     conf_substitute(loader);
     for (size_t i = 0; i < conf->setting_count; i++)
         assign_value(loader, conf->in_order[i]);
-    if (!conf_errors_any(loader->errors))
+    if (!conf_errors_any(loader->errors) && !loader->out_of_memory)
         conf_check(loader);
     if (loader->out_of_memory)
         return -ENOMEM;
@@ -273,6 +290,8 @@ static int load(struct loader *loader, const char *text, size_t text_len)
         conf_parse_text(loader, text, text_len, options->file, CONF_FROM_FILE);
     else
         conf_parse_file(loader, options->file, CONF_FROM_FILE);
+    if (text == NULL)
+        notice_vm_args(loader);
     parse_plugin_files(loader);
     return finish(loader);
 }

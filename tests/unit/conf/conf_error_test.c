@@ -117,6 +117,16 @@ static void wants_what_a_discovery_strategy_needs(void **state)
                                             "test.conf:1: node.heartbeat should be 'on' or comment the line!\n");
 }
 
+static void wants_a_level_for_a_log_file_of_its_own(void **state)
+{
+    (void)state;
+    assert_errors("log.loud.file = loud.log\n",
+                  "Error generating configuration in phase validation\n"
+                  "test.conf:1: log.loud.file invalid, the word between log and file should be one of debug, info, "
+                  "notice, warning, error, critical, alert, emergency, all\n");
+    assert_errors("log.alert.file = alert.log\n", "");
+}
+
 static void collects_errors_up_to_a_bound_and_counts_the_rest(void **state)
 {
     char text[64 * 40] = "";
@@ -217,6 +227,7 @@ int main(void)
         cmocka_unit_test(refuses_unknown_references_and_cycles),
         cmocka_unit_test(wants_exactly_one_list_of_ciphers),
         cmocka_unit_test(wants_what_a_discovery_strategy_needs),
+        cmocka_unit_test(wants_a_level_for_a_log_file_of_its_own),
         cmocka_unit_test(collects_errors_up_to_a_bound_and_counts_the_rest),
         cmocka_unit_test(gives_errors_to_callers_one_by_one),
         cmocka_unit_test(bounds_lines_and_keys),
