@@ -92,6 +92,9 @@ void conf_warning_add(struct loader *loader, const char *format, ...) PRINTF_LIK
 /* conf_parse.c: a file's (or a text's) settings are appended to the conf in reading order. */
 void conf_parse_file(struct loader *loader, const char *path, enum conf_source source);
 void conf_parse_text(struct loader *loader, const char *text, size_t len, const char *file, enum conf_source source);
+/* May a value consist of these characters: printable ones and tabs, UTF-8, within Latin-1? */
+enum conf_text_fault { CONF_TEXT_RIGHT, CONF_TEXT_NOT_LATIN1, CONF_TEXT_CONTROL };
+enum conf_text_fault conf_text_check(const char *text, size_t len, size_t *out_at);
 /* Could a file hold this key? */
 bool conf_key_is_valid(const char *key);
 /* Appends one setting; the texts are copied. */

@@ -39,8 +39,8 @@ void conf_append(struct loader *loader, const char *key, const char *text, size_
         conf->setting_capacity = capacity;
     }
     setting = &conf->settings[conf->setting_count];
-    *setting =
-        (struct setting){.file = file, .line = line, .source = source, .position = (uint32_t)conf->setting_count};
+    *setting = (struct setting){
+        .file = file, .line = line, .source = source, .position = (uint32_t)conf->setting_count};
     setting->key = conf_text_dup(conf, key, strlen(key));
     setting->value.text = conf_text_dup(conf, text, text_len);
     if (setting->key == NULL || setting->value.text == NULL)

@@ -54,25 +54,34 @@ static size_t latin1_len(const char *text, size_t len)
     return len >= 2 && (bytes[0] == 0xc2 || bytes[0] == 0xc3) && (bytes[1] & 0xc0) == 0x80 ? 2 : 0;
 }
 
+enum conf_text_fault conf_text_check(const char *text, size_t len, size_t *out_at)
+{
+    for (size_t at = 0; at < len;) {
+        size_t char_len = latin1_len(text + at, len - at);
+        unsigned char c = (unsigned char)text[at];
+
+        *out_at = at;
+        if (char_len == 0)
+            return CONF_TEXT_NOT_LATIN1;
+        if ((c < ' ' && c != '\t') || c == 0x7f)
+            return CONF_TEXT_CONTROL;
+        at += char_len;
+    }
+    return CONF_TEXT_RIGHT;
+}
+
 /* The value's characters must be printable and have a place in Latin-1. */
 static bool value_check(struct loader *loader, const struct line *line, size_t start, size_t end)
 {
-    for (size_t at = start; at < end;) {
-        size_t len = latin1_len(line->text + at, end - at);
-        unsigned char c = (unsigned char)line->text[at];
+    size_t at = 0;
+    enum conf_text_fault fault = conf_text_check(line->text + start, end - start, &at);
 
-        if (len == 0) {
-            conf_error_add(loader, CONF_PARSE, line->file, line->number, NULL,
-                           "Error converting value on line #%u to latin1", line->number);
-            return false;
-        }
-        if ((c < ' ' && c != '\t') || c == 0x7f) {
-            syntax_error(loader, line, at, "A value cannot hold control characters.");
-            return false;
-        }
-        at += len;
-    }
-    return true;
+    if (fault == CONF_TEXT_NOT_LATIN1)
+        conf_error_add(loader, CONF_PARSE, line->file, line->number, NULL,
+                       "Error converting value on line #%u to latin1", line->number);
+    else if (fault == CONF_TEXT_CONTROL)
+        syntax_error(loader, line, start + at, "A value cannot hold control characters.");
+    return fault == CONF_TEXT_RIGHT;
 }
 
 static bool is_word_char(char c)

@@ -75,6 +75,19 @@ static void refuses_values_beyond_latin1(void **state)
     assert_errors("node.cookie = \xe9\n", "test.conf:1: Error converting value on line #1 to latin1\n");
 }
 
+static void refuses_control_characters_in_the_environment(void **state)
+{
+    static char *const environment[] = {(char *)(uintptr_t) "EMQX_NODE_COOKIE=a\nlog.to = off", NULL};
+    const struct conf_load_options options = {.file = "test.conf", .environment = environment};
+    char *printed = errors_with(&options, "log.to = both\n");
+
+    (void)state;
+    assert_string_equal(printed,
+                        "EMQX_NODE_COOKIE: node.cookie: the value should be one line of Latin-1 characters, at "
+                        "most 16384 bytes long\n");
+    free(printed);
+}
+
 static void refuses_unknown_references_and_cycles(void **state)
 {
     (void)state;
@@ -224,6 +237,7 @@ int main(void)
         cmocka_unit_test(tells_what_was_found_and_what_would_be_right),
         cmocka_unit_test(names_line_and_column_of_a_syntax_error),
         cmocka_unit_test(refuses_values_beyond_latin1),
+        cmocka_unit_test(refuses_control_characters_in_the_environment),
         cmocka_unit_test(refuses_unknown_references_and_cycles),
         cmocka_unit_test(wants_exactly_one_list_of_ciphers),
         cmocka_unit_test(wants_what_a_discovery_strategy_needs),
