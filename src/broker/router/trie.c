@@ -14,6 +14,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#define XXH_INLINE_ALL /* short levels: the call would cost as much as the hash */
 #include <xxhash.h>
 
 #define EDGE_SHARDS 256u
