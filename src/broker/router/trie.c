@@ -201,8 +201,8 @@ static struct trie_node *child_make(struct trie *trie, struct trie_node *node, s
         RCU_PUBLISH(node->plus, child);
         return child;
     }
-    if (rcu_table_insert(trie->edges, node_hash(child, trie), edge_matches, &(struct edge){.parent = node, .level = level},
-                         child, NULL) < 0) {
+    if (rcu_table_insert(trie->edges, node_hash(child, trie), edge_matches,
+                         &(struct edge){.parent = node, .level = level}, child, NULL) < 0) {
         node_uncount(trie, child);
         free(child);
         return NULL;
