@@ -41,8 +41,8 @@ struct share_pick {
     const struct share_member *not_this; /* who refused it already; NULL: nobody */
     uint32_t attempt; /* 0 first; each further attempt tries the next one in order, after `not_this` */
 };
-/* Picks a member: online ones first; offline ones only when nobody is online. NULL: no members (or only
- * `not_this`). Round robin counts per group; sticky keeps a member while it is there and online. Thread: any, online. */
+/* Picks a member: online ones first; offline ones only when nobody is online. NULL: no members (or only `not_this`).
+ * Round robin counts per group; sticky keeps a member while it is there and online. Thread: any, online. */
 struct share_member *share_group_pick(struct share_group *group, const struct share_pick *pick);
 
 uint32_t share_group_member_count(const struct share_group *group);
