@@ -111,7 +111,7 @@ static struct share_member *pick_member(struct broker_worker *worker, struct sha
 {
     struct share_pick pick = {
         .strategy = worker->broker->settings.share_strategy,
-        .publisher_hash = message->from_uid * UINT64_C(0x9E3779B97F4A7C15),
+        .publisher_hash = session_hash_of(message_client_id(message)),
         .random = next_random(worker),
         .not_this = not_this,
         .attempt = attempt,

@@ -28,7 +28,6 @@ struct message {
     const uint8_t *properties; /* v5, forwardable ones (mqtt_properties_forwardable()) */
     const uint8_t *payload;
     uint64_t created_ms;  /* CLOCK_MONOTONIC */
-    uint64_t from_uid;    /* the publishing session's unique number; 0: none */
     void *taken_buffer;   /* freed with the message; NULL: none */
     uint8_t data[];       /* client id, topic, properties, payload */
 };
@@ -39,7 +38,6 @@ struct message_options {
     struct slice payload;
     struct slice client_id; /* of the publisher, or the name of a part of the broker */
     const struct mqtt_properties *properties; /* NULL: none */
-    uint64_t from_uid;
     uint64_t now_ms;
     uint8_t qos;
     bool retain;

@@ -204,7 +204,7 @@ static int take_extras(struct opening *opening)
     return 0;
 }
 
-static struct message *make_will(struct opening *opening, uint64_t from_uid)
+static struct message *make_will(struct opening *opening)
 {
     const struct mqtt_will *will = &opening->connect->will;
     struct message_options options = {
@@ -213,7 +213,6 @@ static struct message *make_will(struct opening *opening, uint64_t from_uid)
         .payload = will->payload,
         .client_id = opening->client_id,
         .properties = &will->properties,
-        .from_uid = from_uid,
         .now_ms = connection_now(opening->connection),
         .qos = will->qos,
         .retain = will->retain,
@@ -381,7 +380,7 @@ static enum handled accept_client(struct opening *opening, struct session *sessi
     take_connect(connection, connect);
     take_alias_maximum(connection, connect);
     attach.window = send_window(connection, connect);
-    attach.will = connect->has_will ? make_will(opening, session->uid) : NULL;
+    attach.will = connect->has_will ? make_will(opening) : NULL;
     session_attach(session, &attach);
     connection->state = CONNECTION_CONNECTED;
     atomic_fetch_add_explicit(&connection->worker->broker->connected_count, 1, memory_order_relaxed);

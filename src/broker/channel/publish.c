@@ -95,7 +95,6 @@ static struct message *make_message(struct connection *connection, const struct 
         .payload = publish->payload,
         .client_id = session_client_id(session),
         .properties = connection->version >= MQTT_V5 ? &publish->properties : NULL,
-        .from_uid = session->uid,
         .now_ms = connection_now(connection),
         .qos = publish->qos,
         .retain = publish->retain,

@@ -22,13 +22,6 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-static uint64_t next_uid(void)
-{
-    static _Atomic uint64_t last;
-
-    return atomic_fetch_add_explicit(&last, 1, memory_order_relaxed) + 1;
-}
-
 static uint64_t now_of(const struct session *session)
 {
     return worker_now_ms(session->host->worker);
@@ -94,7 +87,6 @@ struct session *session_new(struct session_host *host, struct slice client_id, c
     session->host = host;
     session->zone = zone;
     session->timer.on_due = on_due;
-    session->uid = next_uid();
     session->created_at_s = (uint32_t)(clock_wall_ms() / 1000);
     session->expires_at_ms = session->will_at_ms = UINT64_MAX;
     session->window = UINT16_MAX;

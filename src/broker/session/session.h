@@ -64,6 +64,8 @@ struct session_flow {
     struct mqueue mqueue;
     struct awaiting_rel awaiting_rel;
     struct retained_backlog *retained; /* retained messages still to be sent; NULL: none */
+    uint64_t enqueue_count;            /* messages put into the queue */
+    uint64_t drop_count;               /* messages pushed out of the queue */
 };
 
 struct session {
@@ -76,10 +78,7 @@ struct session {
     struct timer timer;                /* the earliest of the deadlines below */
     uint64_t expires_at_ms;            /* while detached; UINT64_MAX: never */
     uint64_t will_at_ms;               /* while detached; UINT64_MAX: no will waits */
-    uint64_t uid;                      /* unique in this process; the messages' from_uid */
     uint64_t deliver_count;            /* messages handed to the connection, also again */
-    uint32_t enqueue_count;            /* messages put into the queue; wraps */
-    uint32_t drop_count;               /* messages pushed out of the queue; wraps */
     uint32_t created_at_s;             /* wall clock */
     uint32_t expiry_interval_s;        /* UINT32_MAX: never */
     uint32_t will_delay_s;

@@ -92,17 +92,17 @@ static void enqueue(struct session *session, const struct delivery_item *item)
     struct delivery_item dropped;
     uint32_t expired;
 
-    session->enqueue_count++;
     if (flow == NULL || mqueue_push_take(&flow->mqueue, &session->zone->session, item, now_of(session), &dropped, &expired) < 0) {
         metric_add(METRIC_MESSAGES_DROPPED_NO_MEMORY, 1);
         return;
     }
+    flow->enqueue_count++;
     session->host->refs_taken++;
     if (expired > 0)
         metric_add(METRIC_MESSAGES_EXPIRED, expired);
     if (dropped.message == NULL)
         return;
-    session->drop_count++;
+    flow->drop_count++;
     metric_add(METRIC_MESSAGES_QUEUE_FULL, 1);
     log_client_limited(LOG_LEVEL_WARNING, session_client_id(session), NULL,
                        "[Session] the message queue is full (max_mqueue_len = %u), dropping the oldest message",
