@@ -1,8 +1,8 @@
 /*
  * buffer: bytes in a row that grow at the end and are taken from the front.
  *
- * Bounded by `bytes_max`, given at init. An empty buffer holds no memory until something is added; buffer_trim() gives the
- * memory of an emptied one back. Bytes taken from the front are only marked; they are moved when room is needed.
+ * Bounded by `bytes_max`, given at init. An empty buffer holds no memory until something is added; buffer_trim() gives
+ * the memory of an emptied one back. Bytes taken from the front are only marked; they are moved when room is needed.
  * Belongs to whoever embeds it. Thread: owner.
  */
 #ifndef BASE_BUFFER_H

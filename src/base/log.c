@@ -1,54 +1,35 @@
 /*
- * log: levels, handlers, rate limits and the writer thread.
+ * log: levels, rate limits and the writer thread.
  *
- * Who calls log_write() formats the line (log_line.c) and pushes it (log_queue.c); the writer thread pops, gathers
- * lines per handler and writes each handler's batch with one system call.
+ * Who calls log_write() formats the line (log_line.c) and pushes it (log_queue.c); the writer thread pops it and gives
+ * it to the handlers (log_handler.c), which write to files (log_wrap.c).
  *
- * The primary level and the handlers' levels are atomics; log_lowest_level is derived from them so that a
- * disabled line costs one load. The handlers' other members change only in log_open() and log_close(), while no writer runs;
- * `control` guards those two and the functions that list handlers or set levels. `handler->batch*` is the writer's.
+ * The primary level and the handlers' levels are atomics; log_lowest_level is derived from them, so that a disabled
+ * line costs one load. `control` guards opening, closing, levels and the list of handlers.
  */
 #include "base/log.h"
 
 #include "base/clock.h"
+#include "base/log_handler_internal.h"
 #include "base/log_line_internal.h"
 #include "base/log_queue_internal.h"
-#include "base/log_wrap_internal.h"
 #include "base/metrics.h"
 
 #include <errno.h>
 #include <inttypes.h>
-#include <limits.h>
-#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 enum {
-    HANDLER_COUNT_MAX = 2 + LOG_LEVEL_COUNT,
-    BATCH_BYTES = 2 * (int)LOG_LINE_BYTES_MAX,
     BATCH_LINES_MAX = 512,
-    REPORT_INTERVAL_MS = 1000,
-    COMPLAINT_INTERVAL_MS = 60000,
-    CONSOLE_WAIT_MS = 1000,
+    REPORT_DELAY_MS = 1000,
     CLOSE_WAIT_MS = 2000,
-};
-
-struct handler {
-    char id[32];
-    uint32_t level;
-    bool is_console;
-    struct log_wrap wrap; /* unless console */
-    char *batch;          /* BATCH_BYTES */
-    size_t batch_length;
-    uint32_t batch_lines;
-    uint64_t complained_ms; /* when stderr last heard of a failure; 0: never */
 };
 
 static const char *const level_names[LOG_LEVEL_COUNT] = {"debug", "info",     "notice", "warning",
@@ -58,8 +39,6 @@ static const char *const level_names[LOG_LEVEL_COUNT] = {"debug", "info",     "n
 uint32_t log_lowest_level = LOG_LEVEL_WARNING;
 
 static pthread_mutex_t control = PTHREAD_MUTEX_INITIALIZER;
-static struct handler handlers[HANDLER_COUNT_MAX];
-static uint32_t handler_count;
 static uint32_t primary_level = LOG_LEVEL_WARNING;
 static int64_t chars_limit;
 
@@ -88,74 +67,6 @@ static void flush_init(void)
     pthread_condattr_destroy(&attributes);
 }
 
-/* Writes all of it or gives up: a terminal that does not take bytes for a second must not stop the files. */
-static int write_console(int fd, const char *text, size_t length)
-{
-    while (length > 0) {
-        ssize_t written = write(fd, text, length);
-
-        if (written >= 0) {
-            text += written;
-            length -= (size_t)written;
-        } else if (errno == EAGAIN) {
-            struct pollfd ready = {.fd = fd, .events = POLLOUT};
-
-            if (poll(&ready, 1, CONSOLE_WAIT_MS) <= 0)
-                return -EAGAIN;
-        } else if (errno != EINTR) {
-            return -errno;
-        }
-    }
-    return 0;
-}
-
-static void handler_flush(struct handler *handler)
-{
-    int err;
-
-    if (handler->batch_length == 0)
-        return;
-    if (handler->is_console)
-        err = write_console(STDOUT_FILENO, handler->batch, handler->batch_length);
-    else
-        err = log_wrap_write(&handler->wrap, handler->batch, handler->batch_length);
-    if (err < 0) {
-        uint64_t now_ms = clock_mono_ms();
-
-        metric_add(METRIC_LOG_LINES_DROPPED, handler->batch_lines);
-        if (handler->complained_ms == 0 || now_ms - handler->complained_ms >= COMPLAINT_INTERVAL_MS) {
-            handler->complained_ms = now_ms;
-            fprintf(stderr, "emqx: cannot write the log %s (%s), its lines are lost\n",
-                    handler->is_console ? "to stdout" : handler->wrap.path, strerror(-err));
-        }
-    }
-    handler->batch_length = 0;
-    handler->batch_lines = 0;
-}
-
-/* A batch never crosses the end of a ring file. */
-static bool handler_fits(const struct handler *handler, const struct log_line *line)
-{
-    if (handler->batch_length + line->length > BATCH_BYTES)
-        return false;
-    return handler->is_console || handler->batch_length + line->length <= log_wrap_room(&handler->wrap);
-}
-
-static void gather(const struct log_line *line)
-{
-    for (uint32_t i = 0; i < handler_count; i++) {
-        struct handler *handler = &handlers[i];
-
-        if (line->level < __atomic_load_n(&handler->level, __ATOMIC_RELAXED))
-            continue;
-        if (!handler_fits(handler, line))
-            handler_flush(handler);
-        memcpy(handler->batch + handler->batch_length, line->text, line->length);
-        handler->batch_length += line->length;
-        handler->batch_lines++;
-    }
-}
-
 /* A line of the writer itself, past the queue. */
 PRINTF_LIKE(1, 2)
 static void gather_own(const char *format, ...)
@@ -169,7 +80,7 @@ static void gather_own(const char *format, ...)
     line = log_line_make(LOG_LEVEL_WARNING, slice_make(NULL, 0), NULL, chars_limit, format, arguments);
     va_end(arguments);
     if (line != NULL)
-        gather(line);
+        log_handlers_gather(line);
     free(line);
 }
 
@@ -212,7 +123,7 @@ static uint32_t write_batch(void)
 
         if (line == NULL)
             break;
-        gather(line);
+        log_handlers_gather(line);
         free(line);
         count++;
     }
@@ -221,41 +132,49 @@ static uint32_t write_batch(void)
 
 static void finish_batch(void)
 {
-    for (uint32_t i = 0; i < handler_count; i++)
-        handler_flush(&handlers[i]);
+    log_handlers_flush();
     pthread_mutex_lock(&flush_lock);
     written_position = log_queue_popped();
     pthread_cond_broadcast(&flush_done);
     pthread_mutex_unlock(&flush_lock);
 }
 
+/* Reports when something has been pending for a second, or at the end. Returns how long the writer may sleep. */
+static uint32_t report_when_due(uint64_t *inout_due_ms, bool last)
+{
+    uint64_t now_ms = clock_mono_ms();
+
+    if (__atomic_load_n(&report_pending, __ATOMIC_SEQ_CST) == 0)
+        return UINT32_MAX;
+    if (*inout_due_ms == 0)
+        *inout_due_ms = now_ms + REPORT_DELAY_MS;
+    if (!last && now_ms < *inout_due_ms)
+        return (uint32_t)(*inout_due_ms - now_ms);
+    report();
+    *inout_due_ms = 0;
+    return UINT32_MAX;
+}
+
 static void *writer_run(void *unused)
 {
-    uint64_t reported_ms = 0;
+    uint64_t report_due_ms = 0;
 
     (void)unused;
     for (;;) {
         /* Read before the queue: what was pushed before log_close() is then seen as well. */
         bool last = __atomic_load_n(&stopping, __ATOMIC_ACQUIRE) != 0;
         uint32_t count = write_batch();
-        uint64_t now_ms = clock_mono_ms();
-        bool pending = __atomic_load_n(&report_pending, __ATOMIC_SEQ_CST) != 0;
-        bool due = last || now_ms - reported_ms >= REPORT_INTERVAL_MS;
+        uint32_t sleep_ms = report_when_due(&report_due_ms, last && count == 0);
 
-        if (pending && due) {
-            report();
-            reported_ms = now_ms;
-            pending = false;
-        }
         finish_batch();
         if (last && count == 0)
             return NULL;
-        if (count == 0 && !last)
-            log_queue_wait(pending ? (uint32_t)(REPORT_INTERVAL_MS - (now_ms - reported_ms)) : UINT32_MAX);
+        if (count == 0)
+            log_queue_wait(sleep_ms);
     }
 }
 
-/* Something is to be reported: the writer wakes, and reports at most once a second. */
+/* Something is to be reported: the writer wakes, and reports a second later. */
 static void ask_for_report(void)
 {
     if (__atomic_exchange_n(&report_pending, 1, __ATOMIC_SEQ_CST) == 0)
@@ -282,118 +201,18 @@ static void emit(enum log_level level, struct slice client_id, const char *peer,
         return;
     }
     if (line != NULL)
-        (void)write_console(STDERR_FILENO, line->text, line->length);
+        (void)log_write_fd(STDERR_FILENO, line->text, line->length);
     free(line);
 }
 
 /* Lock held. */
 static void update_lowest(void)
 {
-    uint32_t lowest = is_open != 0 ? LOG_LEVEL_COUNT : LOG_LEVEL_WARNING;
+    uint32_t lowest = is_open != 0 ? log_handlers_lowest() : LOG_LEVEL_WARNING;
 
-    for (uint32_t i = 0; i < handler_count; i++) {
-        if (handlers[i].level < lowest)
-            lowest = handlers[i].level;
-    }
     if (lowest < primary_level)
         lowest = primary_level;
     __atomic_store_n(&log_lowest_level, lowest, __ATOMIC_RELAXED);
-}
-
-static int make_directory(const char *path)
-{
-    char part[PATH_MAX];
-    size_t length = strlen(path);
-
-    if (length == 0)
-        return 0;
-    if (length >= sizeof(part))
-        return -ENAMETOOLONG;
-    for (size_t i = 1; i <= length; i++) {
-        if (path[i] != '/' && path[i] != '\0')
-            continue;
-        memcpy(part, path, i);
-        part[i] = '\0';
-        if (mkdir(part, 0750) < 0 && errno != EEXIST)
-            return -errno;
-    }
-    return 0;
-}
-
-static int add_handler(const char *id, enum log_level level, struct handler **out_handler)
-{
-    struct handler *handler = &handlers[handler_count];
-
-    *handler = (struct handler){.level = (uint32_t)level, .wrap = {.fd = -1}};
-    snprintf(handler->id, sizeof(handler->id), "%s", id);
-    handler->batch = malloc(BATCH_BYTES);
-    if (handler->batch == NULL)
-        return -ENOMEM;
-    handler_count++;
-    *out_handler = handler;
-    return 0;
-}
-
-static int add_file_handler(const struct log_options *options, const char *id, enum log_level level, const char *file)
-{
-    char path[PATH_MAX];
-    struct handler *handler;
-    int length;
-    int err;
-
-    if (file[0] == '/' || options->dir == NULL || options->dir[0] == '\0')
-        length = snprintf(path, sizeof(path), "%s", file);
-    else
-        length = snprintf(path, sizeof(path), "%s/%s", options->dir, file);
-    if (length < 0 || length >= (int)sizeof(path)) {
-        log_fatal("the path of the log file %s is too long", file);
-        return -ENAMETOOLONG;
-    }
-    err = add_handler(id, level, &handler);
-    if (err == 0)
-        err = log_wrap_open(&handler->wrap, path, options->rotation_bytes, options->rotation_count);
-    if (err < 0)
-        log_fatal("cannot open the log file %s.1: %s", path, strerror(-err));
-    return err;
-}
-
-static int add_handlers(const struct log_options *options)
-{
-    struct handler *console;
-    int err = 0;
-
-    if (options->to_console) {
-        err = add_handler("default", options->level, &console);
-        if (err < 0)
-            return err;
-        console->is_console = true;
-    }
-    if (!options->to_file)
-        return 0;
-    err = make_directory(options->dir == NULL ? "" : options->dir);
-    if (err < 0) {
-        log_fatal("cannot make the log directory %s: %s", options->dir, strerror(-err));
-        return err;
-    }
-    err = add_file_handler(options, "file", options->level, options->file);
-    for (int level = 0; err == 0 && level < LOG_LEVEL_COUNT; level++) {
-        char id[32];
-
-        if (options->level_files[level] == NULL)
-            continue;
-        snprintf(id, sizeof(id), "file_for_%s", level_names[level]);
-        err = add_file_handler(options, id, (enum log_level)level, options->level_files[level]);
-    }
-    return err;
-}
-
-static void remove_handlers(void)
-{
-    for (uint32_t i = 0; i < handler_count; i++) {
-        log_wrap_close(&handlers[i].wrap);
-        free(handlers[i].batch);
-    }
-    handler_count = 0;
 }
 
 /* The writer takes no signals: they are the control thread's, and a closed pipe must be an error, not the end. */
@@ -421,20 +240,20 @@ int log_open(const struct log_options *options)
     pthread_mutex_lock(&control);
     if (is_open != 0)
         goto out;
-    err = add_handlers(options);
+    err = log_handlers_open(options);
     if (err < 0)
         goto out;
     chars_limit = options->chars_limit;
     stopping = 0;
     primary_level = (uint32_t)options->level;
     err = start_writer();
-    if (err < 0)
+    if (err < 0) {
+        log_handlers_close();
         goto out;
+    }
     __atomic_store_n(&is_open, 1, __ATOMIC_RELEASE);
     update_lowest();
 out:
-    if (err < 0 && err != -EBUSY)
-        remove_handlers();
     pthread_mutex_unlock(&control);
     return err;
 }
@@ -461,12 +280,13 @@ void log_close(void)
     __atomic_store_n(&stopping, 1, __ATOMIC_RELEASE);
     log_queue_wake();
     deadline_after(CLOSE_WAIT_MS, CLOCK_REALTIME, &deadline);
-    /* A writer that hangs in a write (a stopped terminal, a dead network disk) keeps its handlers: the process ends anyhow. */
+    /* A writer that hangs in a write (a stopped terminal, a dead network disk) keeps its handlers: the process ends
+     * anyhow. */
     if (pthread_timedjoin_np(writer, NULL, &deadline) == 0) {
-        remove_handlers();
+        log_handlers_close();
     } else {
         pthread_detach(writer);
-        handler_count = 0;
+        log_handlers_abandon();
     }
     __atomic_store_n(&log_lowest_level, LOG_LEVEL_WARNING, __ATOMIC_RELAXED);
 out:
@@ -589,23 +409,17 @@ void log_set_level(enum log_level level)
 {
     pthread_mutex_lock(&control);
     __atomic_store_n(&primary_level, (uint32_t)level, __ATOMIC_RELAXED);
-    for (uint32_t i = 0; i < handler_count; i++)
-        __atomic_store_n(&handlers[i].level, (uint32_t)level, __ATOMIC_RELAXED);
+    log_handlers_set_level(level);
     update_lowest();
     pthread_mutex_unlock(&control);
 }
 
 int log_set_handler_level(struct slice handler_id, enum log_level level)
 {
-    int err = -ENOENT;
+    int err;
 
     pthread_mutex_lock(&control);
-    for (uint32_t i = 0; i < handler_count; i++) {
-        if (slice_equal(handler_id, slice_from_string(handlers[i].id))) {
-            __atomic_store_n(&handlers[i].level, (uint32_t)level, __ATOMIC_RELAXED);
-            err = 0;
-        }
-    }
+    err = log_handlers_set_level_of(handler_id, level);
     update_lowest();
     pthread_mutex_unlock(&control);
     return err;
@@ -616,8 +430,6 @@ void log_visit_handlers(void (*visit)(const char *handler_id, enum log_level lev
                         void *context)
 {
     pthread_mutex_lock(&control);
-    for (uint32_t i = 0; i < handler_count; i++)
-        visit(handlers[i].id, (enum log_level)handlers[i].level,
-              handlers[i].is_console ? "console" : handlers[i].wrap.path, context);
+    log_handlers_visit(visit, context);
     pthread_mutex_unlock(&control);
 }

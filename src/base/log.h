@@ -1,11 +1,11 @@
 /*
  * log: lines for people, to the console and to files that rotate in a ring.
  *
- * A line is `YYYY-MM-DD hh:mm:ss.mmm [level] client@peer text`. The thread that has something to say formats the line and
- * puts it into a bounded queue; one writer thread does the writing, so that a slow disk or terminal holds up nobody. When
- * the queue is full, lines are dropped and counted (metric log.lines.dropped), and a line says how many as soon as
- * there is room. Control characters and bytes that are not UTF-8 are written as `\xNN`, so that nothing a client sends can
- * forge a line or confuse a terminal.
+ * A line is `YYYY-MM-DD hh:mm:ss.mmm [level] client@peer text`. The thread that has something to say formats the line
+ * and puts it into a bounded queue; one writer thread does the writing, so that a slow disk or terminal holds up
+ * nobody. When the queue is full, lines are dropped and counted (metric log.lines.dropped), and a line says how many
+ * within a second. Control characters and bytes that are not UTF-8 are written as `\xNN`, so that nothing a
+ * client sends can forge a line or confuse a terminal.
  *
  * What a client can cause again and again goes through log_client_limited(). Before log_open() and after log_close(),
  * lines go to stderr at once.
@@ -45,13 +45,14 @@ struct log_options {
     const char *dir;                          /* directory of the files; made when missing */
     const char *file;                         /* main file, in `dir` unless absolute */
     const char *level_files[LOG_LEVEL_COUNT]; /* files that get the lines of that level and above; NULL: none */
-    int64_t chars_limit;                      /* characters of one line at most; 0 or less: LOG_LINE_BYTES_MAX bytes only */
-    uint64_t rotation_bytes;                  /* size of one file before the next is begun */
-    uint32_t rotation_count;                  /* files in the ring, 1..1000 */
+    int64_t chars_limit;     /* characters of one line at most; 0 or less: LOG_LINE_BYTES_MAX bytes only */
+    uint64_t rotation_bytes; /* size of one file before the next is begun */
+    uint32_t rotation_count; /* files in the ring, 1..1000 */
 };
 
-/* Opens the handlers and starts the writer thread; lines from now on go there. On failure the reason has gone to stderr.
- * -EBUSY: it is open; -EINVAL, -ENOMEM or the -errno of a file. Thread: start-up, after the process became a daemon. */
+/* Opens the handlers and starts the writer thread; lines from now on go there. On failure the reason has gone to
+ * stderr. -EBUSY: it is open; -EINVAL, -ENOMEM or the -errno of a file. Thread: start-up, after the process became a
+ * daemon. */
 MUST_USE int log_open(const struct log_options *options);
 
 /* Writes what is queued, waits for at most two seconds, ends the thread and closes the files. Thread: control, when no
@@ -70,8 +71,8 @@ static inline bool log_enabled(enum log_level level)
     return UNLIKELY((uint32_t)level >= __atomic_load_n(&log_lowest_level, __ATOMIC_RELAXED));
 }
 
-/* A line of the broker: log_write(LOG_LEVEL_WARNING, "[Router] ...", ...). The arguments are evaluated only when the level
- * is on. A slice is printed with "%.*s" and SLICE_ARG(). */
+/* A line of the broker: log_write(LOG_LEVEL_WARNING, "[Router] ...", ...). The arguments are evaluated only when the
+ * level is on. A slice is printed with "%.*s" and SLICE_ARG(). */
 #define log_write(level, ...)                                                                                          \
     do {                                                                                                               \
         if (log_enabled(level))                                                                                        \
@@ -84,16 +85,16 @@ static inline bool log_enabled(enum log_level level)
 #define log_warning(...) log_write(LOG_LEVEL_WARNING, __VA_ARGS__)
 #define log_error(...) log_write(LOG_LEVEL_ERROR, __VA_ARGS__)
 
-/* A line about a client: `client_id` (a slice, empty when not known yet) and `peer` (`ip:port`, NULL or "" when unknown)
- * stand before the text. */
+/* A line about a client: `client_id` (a slice, empty when not known yet) and `peer` (`ip:port`, NULL or "" when
+ * unknown) stand before the text. */
 #define log_client(level, client_id, peer, ...)                                                                        \
     do {                                                                                                               \
         if (log_enabled(level))                                                                                        \
             log_client_line((level), (client_id), (peer), __VA_ARGS__);                                                \
     } while (0)
 
-/* The same for what a client can cause at will: at most LOG_LIMIT_PER_SECOND lines a second from this place in the code;
- * then one line says how many were left out. */
+/* The same for what a client can cause at will: at most LOG_LIMIT_PER_SECOND lines a second from this place in the
+ * code; then one line says how many were left out. */
 #define log_client_limited(level, client_id, peer, ...)                                                                \
     do {                                                                                                               \
         static struct log_limit limit_here_ = LOG_LIMIT_INIT(LOG_LIMIT_PER_SECOND);                                    \
@@ -118,7 +119,7 @@ struct log_limit {
         .place = __FILE__ ":" LOG_STRINGIFY(__LINE__), .per_second = (lines_per_second)                                \
     }
 
-/* May another line go now? If not it is counted, and within a second the writer says how many were. `limit` has static
+/* May another line go now? If not it is counted, and a second later the writer says how many were. `limit` has static
  * storage. */
 bool log_limit_pass(struct log_limit *limit);
 
@@ -140,7 +141,8 @@ enum log_level log_primary_level(void);
 void log_set_primary_level(enum log_level level);
 /* The primary level and those of all handlers. Lasts until log_close(). */
 void log_set_level(enum log_level level);
-/* The level of one handler: `default` (console), `file`, `file_for_<level>`. -ENOENT. */
+/* The level of one handler: `default` (console), `file`, `file_for_<level>`. It holds for lines already queued too.
+ * -ENOENT. */
 MUST_USE int log_set_handler_level(struct slice handler_id, enum log_level level);
 
 /* Calls `visit` for each handler; `destination` is `console` or the path of a file. */

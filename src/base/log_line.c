@@ -17,7 +17,8 @@
 static const char ellipsis[] = "...";
 enum { ELLIPSIS_LENGTH = sizeof(ellipsis) - 1 };
 
-/* The line as it grows. `keep` is how much of it stays if it has to be cut: the longest whole part with room for the ellipsis. */
+/* The line as it grows. `keep` is how much of it stays if it has to be cut: the longest whole part with room for the
+ * ellipsis. */
 struct line_writer {
     char *text;
     uint32_t length;
@@ -82,11 +83,38 @@ static void add_escape(struct line_writer *writer, uint8_t byte)
         add_unit(writer, escape, sizeof(escape), sizeof(escape));
 }
 
+/* Copies the printable ASCII characters at the start of `text`, most of every line, as far as an ellipsis still fits
+ * behind them. Returns how many bytes were taken. */
+static size_t add_plain(struct line_writer *writer, struct slice text)
+{
+    uint32_t room = writer->length_max - writer->length;
+    size_t length = 0;
+
+    if (writer->chars_max - writer->chars < room)
+        room = writer->chars_max - writer->chars;
+    if (writer->cut || room <= ELLIPSIS_LENGTH)
+        return 0;
+    room -= ELLIPSIS_LENGTH;
+    while (length < text.len && length < room && text.data[length] >= 0x20 && text.data[length] < 0x7F)
+        length++;
+    if (length == 0)
+        return 0;
+    memcpy(writer->text + writer->length, text.data, length);
+    writer->length += (uint32_t)length;
+    writer->chars += (uint32_t)length;
+    writer->keep = writer->length;
+    return length;
+}
+
 static void add_text(struct line_writer *writer, struct slice text)
 {
     while (text.len > 0 && !writer->cut) {
-        uint32_t length = shown_length(text.data, text.len);
+        uint32_t length;
 
+        text = slice_skip(text, add_plain(writer, text));
+        if (text.len == 0)
+            break;
+        length = shown_length(text.data, text.len);
         if (length == 0)
             add_escape(writer, text.data[0]);
         else

@@ -137,7 +137,8 @@ void log_queue_wait(uint32_t timeout_ms)
         }
     }
     __atomic_store_n(&sleeping, 0, __ATOMIC_SEQ_CST);
-    __atomic_store_n(&woken, 0, __ATOMIC_SEQ_CST);
+    /* An exchange, because it reads: what the waker did before is then seen by the consumer's next turn. */
+    (void)__atomic_exchange_n(&woken, 0, __ATOMIC_SEQ_CST);
 }
 
 void log_queue_wake(void)

@@ -1,7 +1,8 @@
 /*
  * log_queue: lines on their way to the writer thread. Many producers, one consumer, no lock.
  *
- * Bounded in lines and in bytes; what does not fit is refused and the producer drops it. There is one queue in the process.
+ * Bounded in lines and in bytes; what does not fit is refused and the producer drops it. There is one queue in the
+ * process.
  */
 #ifndef BASE_LOG_QUEUE_INTERNAL_H
 #define BASE_LOG_QUEUE_INTERNAL_H
@@ -23,7 +24,8 @@ struct log_line *log_queue_pop(void);
 uint64_t log_queue_pushed(void);
 uint64_t log_queue_popped(void);
 
-/* Waits until there is a line, or somebody called log_queue_wake(), or `timeout_ms` (UINT32_MAX: no end) has passed. Thread: consumer. */
+/* Waits until there is a line, or somebody called log_queue_wake(), or `timeout_ms` (UINT32_MAX: no end) has passed.
+ * Thread: consumer. */
 void log_queue_wait(uint32_t timeout_ms);
 /* Makes this or the next log_queue_wait() return. Thread: any. */
 void log_queue_wake(void);

@@ -174,12 +174,38 @@ static int take_next(struct log_wrap *wrap)
     close(wrap->fd);
     wrap->index = wrap->index % wrap->count + 1;
     err = open_current(wrap, O_TRUNC);
-    return err < 0 ? err : write_index(wrap);
+    /* Without the note a restart goes on in another file; no reason to lose lines now. */
+    if (err == 0)
+        (void)write_index(wrap);
+    return err;
 }
 
 uint64_t log_wrap_room(const struct log_wrap *wrap)
 {
     return wrap->bytes < wrap->bytes_max ? wrap->bytes_max - wrap->bytes : 0;
+}
+
+/* Writes all or, as far as the file can be cut back, nothing: no half line is left before the next one. */
+static int write_whole(struct log_wrap *wrap, const char *lines, size_t length)
+{
+    size_t done = 0;
+
+    while (done < length) {
+        ssize_t written = write(wrap->fd, lines + done, length - done);
+
+        if (written < 0 && errno == EINTR)
+            continue;
+        if (written < 0) {
+            int err = -errno;
+
+            if (done > 0 && ftruncate(wrap->fd, (off_t)wrap->bytes) < 0)
+                wrap->bytes += done;
+            return err;
+        }
+        done += (size_t)written;
+    }
+    wrap->bytes += length;
+    return 0;
 }
 
 int log_wrap_write(struct log_wrap *wrap, const char *lines, size_t length)
@@ -190,20 +216,7 @@ int log_wrap_write(struct log_wrap *wrap, const char *lines, size_t length)
         err = open_current(wrap, 0);
     else if (wrap->bytes > 0 && length > log_wrap_room(wrap))
         err = take_next(wrap);
-    if (wrap->fd < 0)
-        return err;
-    while (length > 0) {
-        ssize_t written = write(wrap->fd, lines, length);
-
-        if (written < 0 && errno == EINTR)
-            continue;
-        if (written < 0)
-            return -errno;
-        lines += written;
-        length -= (size_t)written;
-        wrap->bytes += (uint64_t)written;
-    }
-    return err;
+    return err < 0 ? err : write_whole(wrap, lines, length);
 }
 
 void log_wrap_close(struct log_wrap *wrap)

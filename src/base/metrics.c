@@ -1,8 +1,8 @@
 /*
  * metrics: counters since start, and gauges with their maximum since start.
  *
- * Each thread's block is written by that thread alone, with plain (relaxed) loads and stores, and read by others. `lock`
- * guards the list of blocks, the registered names and the maxima. A thread's end folds its block into `shared`
+ * Each thread's block is written by that thread alone, with plain (relaxed) loads and stores, and read by others.
+ * `lock` guards the list of blocks, the registered names and the maxima. A thread's end folds its block into `shared`
  * under the lock, so a reader sees its counts in one of the two places, never in both or none. Blocks are aligned to
  * cache lines, so that threads do not slow each other down.
  */
@@ -43,7 +43,7 @@ static const struct stat_text stat_texts[STAT_COUNT] = {STAT_TABLE(TEXT_ROW)};
 _Thread_local struct metrics_block *metrics_block_here;
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static struct block_entry *blocks; /* of the living threads */
+static struct block_entry *blocks;  /* of the living threads */
 static struct metrics_block shared; /* of ended threads and threads without a block: atomic additions */
 static uint64_t stat_max[STAT_COUNT];
 static struct metric_text registered[METRIC_REGISTERED_MAX];
@@ -129,7 +129,7 @@ static uint64_t sum_metric(uint32_t metric)
     return sum;
 }
 
-/* Lock held. The parts of several threads are not read at one moment, so a sum may seem to be below zero for a while. */
+/* Lock held. The parts of several threads are not read at one moment: a sum may be below zero for a while. */
 static uint64_t sum_stat(enum stat_id stat)
 {
     uint64_t sum = __atomic_load_n(&shared.stats[stat], __ATOMIC_RELAXED);

@@ -3,8 +3,8 @@
  *
  * Counting costs a load and a store: each thread counts in a block of its own (made at its first count, folded
  * into a common one at its end) and readers sum the blocks. A value that is read while others count may lag
- * behind them, but never goes back. The names are those of `emqx_ctl metrics`, the REST API and `$SYS`; a feature that is not
- * part of the core adds its names at start with metrics_register().
+ * behind them, but never goes back. The names are those of `emqx_ctl metrics`, the REST API and `$SYS`; a feature that
+ * is not part of the core adds its names at start with metrics_register().
  * Thread: any, unless a function says otherwise.
  */
 #ifndef BASE_METRICS_H
@@ -92,8 +92,7 @@
 
 #define METRIC_ENUM_ROW(name, text, help) METRIC_##name,
 enum metric {
-    METRIC_TABLE(METRIC_ENUM_ROW)
-    METRIC_COUNT /* rows of the table */
+    METRIC_TABLE(METRIC_ENUM_ROW) METRIC_COUNT /* rows of the table */
 };
 #undef METRIC_ENUM_ROW
 
@@ -118,8 +117,7 @@ enum metric {
 
 #define STAT_ENUM_ROW(name, text, help) STAT_##name,
 enum stat_id {
-    STAT_TABLE(STAT_ENUM_ROW)
-    STAT_COUNT /* rows of the table */
+    STAT_TABLE(STAT_ENUM_ROW) STAT_COUNT /* rows of the table */
 };
 #undef STAT_ENUM_ROW
 
@@ -164,15 +162,16 @@ static inline void stat_add(enum stat_id stat, int64_t change)
         stats_add_shared(stat, change);
         return;
     }
-    __atomic_store_n(&block->stats[stat],
-                     __atomic_load_n(&block->stats[stat], __ATOMIC_RELAXED) + (uint64_t)change, __ATOMIC_RELAXED);
+    __atomic_store_n(&block->stats[stat], __atomic_load_n(&block->stats[stat], __ATOMIC_RELAXED) + (uint64_t)change,
+                     __ATOMIC_RELAXED);
 }
 
-/* The sum over all threads, those that ended too. `metric` is below metrics_count(). Takes a lock: not for hot paths. */
+/* The sum over all threads, those that ended too. `metric` is below metrics_count(). Takes a lock. */
 uint64_t metrics_read(uint32_t metric);
 
 /* Adds a metric at run time, for features that are not part of the core. The texts are copied. A name that exists
- * already gives its metric again. Returns 0, -EINVAL (empty or over 63 bytes), -ENOSPC or -ENOMEM. Thread: start-up, control. */
+ * already gives its metric again. Returns 0, -EINVAL (empty or over 63 bytes), -ENOSPC or -ENOMEM. Thread: start-up,
+ * control. */
 MUST_USE int metrics_register(const char *name, const char *help, uint32_t *out_metric);
 
 /* Metrics of the table plus the registered ones. */

@@ -13,12 +13,13 @@
 #define RCU_READ(pointer) __atomic_load_n(&(pointer), __ATOMIC_ACQUIRE)
 #define RCU_PUBLISH(pointer, value) __atomic_store_n(&(pointer), (value), __ATOMIC_RELEASE)
 
-/* Each thread that reads or retires: at its start (it is then online) and its end. */
+/* Each thread that reads or retires: at its start (it is then online) and its end. The last one to end waits until
+ * everything retired has been freed. */
 void rcu_thread_register(void);
 void rcu_thread_unregister(void);
 /* The thread holds no shared pointer now. Thread: registered. */
 void rcu_thread_quiescent(void);
-/* Around a wait. Thread: registered. */
+/* Around a wait; going offline flushes what the thread retired. Thread: registered. */
 void rcu_thread_offline(void);
 void rcu_thread_online(void);
 
@@ -27,7 +28,8 @@ void rcu_thread_online(void);
 void rcu_retire(void *object, void (*free_fn)(void *object));
 void rcu_retire_flush(void);
 
-/* Waits until all retired before has been freed. Thread: control, shutdown, tests; never a worker. */
+/* Waits until all that was retired and flushed before has been freed. The caller holds no shared pointer.
+ * Thread: control, shutdown, tests, registered or not; never a worker. */
 void rcu_barrier_all(void);
 
 #endif

@@ -1,13 +1,13 @@
 /*
  * timer_wheel: many timers for little; a hierarchical wheel per worker.
  *
- * Time is counted in ticks since the wheel was made. LEVELS wheels of SLOTS slots each: level 0 has one slot per tick, each
- * slot of level n stands for a whole turn of level n - 1. A timer goes to the lowest level whose turn
- * reaches its tick. When time enters a slot of a higher level, that slot is cascaded: its timers are placed anew, further down. So a
- * timer is placed at most LEVELS times, plus once per 497 days for a deadline beyond the last level's turn.
+ * Time is counted in ticks since the wheel was made. LEVELS wheels of SLOTS slots each: level 0 has one slot per tick,
+ * each slot of level n stands for a whole turn of level n - 1. A timer goes to the lowest level whose turn reaches its
+ * tick. When time enters a slot of a higher level, that slot is cascaded: its timers are placed anew, further down. So
+ * a timer is placed at most LEVELS times, plus once per 497 days for a deadline beyond the last level's turn.
  *
- * A slot is a ring of timers around a sentinel. A bitmap per level says which slots hold timers: the next slot of interest is
- * found with a few bit scans, so an idle worker neither wakes for empty ticks nor walks through them.
+ * A slot is a ring of timers around a sentinel. A bitmap per level says which slots hold timers: the next slot of
+ * interest is found with a few bit scans, so an idle worker neither wakes for empty ticks nor walks through them.
  *
  * Always: a bit is set exactly when its slot holds a timer; every timer in level n has its tick after
  * `current`; timers that are due already wait in the list `due` for the next advance.
@@ -120,7 +120,7 @@ static void unlink_timer(struct timer_wheel *wheel, struct timer *timer)
     }
 }
 
-/* How many slots after `slot` the next occupied one of the level is: 1..SLOTS (SLOTS: `slot` itself); 0: all are empty. */
+/* How many slots after `slot` the next occupied one of the level is: 1..SLOTS (SLOTS: `slot` itself); 0: none is. */
 static uint32_t distance_to_occupied(const uint64_t words[WORDS], uint32_t slot)
 {
     uint32_t start = (slot + 1) & SLOT_MASK;
@@ -237,8 +237,8 @@ uint32_t timer_wheel_advance(struct timer_wheel *wheel, uint64_t now_ms)
 
     ASSERT(!wheel->advancing);
     wheel->advancing = true;
-    /* Everything due is taken out before the first call: what a callback starts anew with a deadline in the past waits for the
-     * next advance, so this ends. */
+    /* Everything due is taken out before the first call: what a callback starts anew with a deadline in the past waits
+     * for the next advance, so this ends. */
     ring_splice(&wheel->expired, &wheel->due);
     while (wheel->current < target) {
         uint64_t tick = next_event(wheel);

@@ -1,7 +1,7 @@
 /*
  * worker: the loop of one thread. A turn, in this order:
  *
- *   wait ─► ready watches ─► mailbox ─► timers ─► work queued for this turn ─► turn end ─► batches out ─► wait
+ *   wait ─► ready watches ─► mailbox ─► timers ─► queued work ─► batches out ─► turn end (sockets) ─► wait
  *
  * RCU: online during the whole turn, offline while waiting; everything retired in a turn is handed to the reclaiming
  * thread at its end, after the batches left, so that a grace period also covers what the batches point at.
@@ -203,6 +203,7 @@ static void worker_turn(struct worker *worker, const struct epoll_event *events,
     run_work(worker);
     if (uv_loop_alive(&worker->uv) && uv_backend_timeout(&worker->uv) == 0)
         uv_run(&worker->uv, UV_RUN_NOWAIT);
+    mailbox_flush(worker); /* before our own sockets are written: the others can begin */
     if (worker->turn_end != NULL)
         worker->turn_end(worker, worker->context);
     mailbox_flush(worker);

@@ -116,12 +116,11 @@ enum reason_code mqtt_decode_publish(enum mqtt_version version, enum mqtt_role r
 /* What of an acknowledgement comes after the packet identifier. */
 static enum reason_code decode_ack_rest(struct decoding *packet, struct mqtt_ack *out_ack)
 {
-    uint8_t code;
+    uint8_t code = REASON_SUCCESS;
 
     if (packet->version != MQTT_V5)
         return decode_end(packet);
-    if (!read_u8(&packet->in, &code))
-        return malformed(packet->out_error, "the reason code is cut off");
+    read_u8(&packet->in, &code);
     if (!reason_code_allowed(code, packet_rules[packet->type].carriers[packet->role]))
         return protocol_error(packet->out_error, "a reason code that this acknowledgement can't have");
     out_ack->code = code;
@@ -163,7 +162,7 @@ enum reason_code mqtt_decode_ack(enum mqtt_version version, const struct mqtt_fr
 /* DISCONNECT: nothing, a reason code, or a reason code and properties (section 3.14.2). */
 static enum reason_code decode_disconnect(struct decoding *packet, struct mqtt_disconnect *out_disconnect)
 {
-    uint8_t code;
+    uint8_t code = REASON_SUCCESS;
     enum reason_code refused;
 
     out_disconnect->code = REASON_SUCCESS;
@@ -173,7 +172,6 @@ static enum reason_code decode_disconnect(struct decoding *packet, struct mqtt_d
             return protocol_error(packet->out_error, "a server does not send DISCONNECT before MQTT 5");
         return decode_end(packet);
     }
-    code = REASON_SUCCESS;
     read_u8(&packet->in, &code);
     if (!reason_code_allowed(code, packet_rules[packet->type].carriers[packet->role]))
         return protocol_error(packet->out_error, "a reason code that this DISCONNECT can't have");

@@ -27,8 +27,8 @@ struct reason_row {
 #define AC  IN_CLIENT_AUTH
 #define AS  IN_SERVER_AUTH
 
-/* Which side may send a code in DISCONNECT and AUTH is from sections 3.14.2.1 and 3.15.2.1. Spelling: "malformed_Packet"
- * is what users' tools look for. */
+/* Which side may send a code in DISCONNECT and AUTH is from sections 3.14.2.1 and 3.15.2.1. "malformed_Packet" is
+ * spelled as users' tools look for it. */
 static const struct reason_row reason_rows[] = {
     [0x00] = {"success", "Success", 0, CA | PA | PR | SA | UA | DC | AS},
     [0x01] = {"granted_qos1", "Granted QoS 1", 3, SA},

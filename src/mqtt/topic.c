@@ -57,6 +57,38 @@ uint32_t mqtt_topic_level_count(struct slice topic)
     return count;
 }
 
+bool mqtt_topic_matches(struct slice topic, struct slice filter)
+{
+    size_t topic_at = 0;
+
+    if (topic.len == 0 || filter.len == 0)
+        return false;
+    if (topic.data[0] == '$' && (filter.data[0] == '+' || filter.data[0] == '#'))
+        return false; /* [MQTT-4.7.2-1] */
+    /* In a valid filter a wildcard fills its level, so its neighbours need no look. */
+    for (size_t at = 0; at < filter.len; at++) {
+        uint8_t byte = filter.data[at];
+
+        if (byte == '#')
+            return true;
+        if (byte == '+') {
+            while (topic_at < topic.len && topic.data[topic_at] != '/')
+                topic_at++;
+            continue;
+        }
+        /* "a/#" matches "a" too: section 4.7.1.2. */
+        if (topic_at == topic.len)
+            return byte == '/' && at + 2 == filter.len && filter.data[at + 1] == '#';
+        if (topic.data[topic_at] != byte)
+            return false;
+        topic_at++;
+    }
+    return topic_at == topic.len;
+}
+
+#define SHARE_PREFIX SLICE_LITERAL("$share/")
+#define QUEUE_PREFIX SLICE_LITERAL("$queue/")
+
 /* The level that starts at `at`, up to the next separator or the end. */
 static struct slice level_at(struct slice text, size_t at)
 {
@@ -66,42 +98,6 @@ static struct slice level_at(struct slice text, size_t at)
         end++;
     return slice_make(text.data + at, end - at);
 }
-
-static bool level_is(struct slice level, uint8_t byte)
-{
-    return level.len == 1 && level.data[0] == byte;
-}
-
-bool mqtt_topic_matches(struct slice topic, struct slice filter)
-{
-    size_t topic_at = 0;
-    size_t filter_at = 0;
-
-    if (topic.len == 0 || filter.len == 0)
-        return false;
-    if (topic.data[0] == '$' && (filter.data[0] == '+' || filter.data[0] == '#'))
-        return false; /* [MQTT-4.7.2-1] */
-    for (;;) {
-        struct slice filter_level = level_at(filter, filter_at);
-        struct slice topic_level;
-
-        if (level_is(filter_level, '#'))
-            return true;
-        /* One past the end means that the last level was taken; '#' matches that parent level too. */
-        if (topic_at > topic.len)
-            return false;
-        topic_level = level_at(topic, topic_at);
-        if (!level_is(filter_level, '+') && !slice_equal(filter_level, topic_level))
-            return false;
-        filter_at += filter_level.len + 1;
-        topic_at += topic_level.len + 1;
-        if (filter_at > filter.len)
-            return topic_at > topic.len;
-    }
-}
-
-#define SHARE_PREFIX SLICE_LITERAL("$share/")
-#define QUEUE_PREFIX SLICE_LITERAL("$queue/")
 
 static bool has_share_prefix(struct slice text)
 {

@@ -241,7 +241,7 @@ int stream_flush(struct stream_pool *pool, struct stream *stream)
         ssize_t sent = send_some(stream, &offered);
         if (sent == -EAGAIN || sent == -EWOULDBLOCK) {
             stream->blocked = true;
-            return 0;
+            break;
         }
         if (sent < 0) {
             stream->failed = true;
@@ -249,11 +249,12 @@ int stream_flush(struct stream_pool *pool, struct stream *stream)
             return (int)sent;
         }
         consume(pool, stream, (size_t)sent);
-        if ((size_t)sent < offered) {
-            stream->blocked = true;
-            return 0;
-        }
+        stream->blocked = (size_t)sent < offered;
+        if (stream->blocked)
+            break;
     }
+    if (stream->blocked && pool->on_blocked != NULL)
+        pool->on_blocked(stream);
     return 0;
 }
 

@@ -19,7 +19,7 @@
 #include <stdint.h>
 
 #define STREAM_CHUNK_MAX 32640u /* bytes that stream_reserve() can give at once */
-#define STREAM_READ_BUFFER (256u * 1024u)
+#define STREAM_READ_BUFFER (64u * 1024u)
 
 struct out_chunk;
 struct stream_pool;
@@ -44,6 +44,7 @@ struct stream_pool {
     uint32_t free_large_count;
     struct stream *flush_head;
     uint64_t bytes_sent;
+    void (*on_blocked)(struct stream *stream); /* a flush left data behind; set by the owner */
 };
 
 /* -ENOMEM. Thread: start-up. */

@@ -27,7 +27,7 @@ struct share_member {
 };
 
 /* Adds a member (memory of the caller's, freed by it after a grace period and its mailbox's drain).
- * -ENOMEM. Thread: any, online. */
+ * -ENOMEM; -ESTALE: the group was dropped meanwhile (router_group_release()), get it again. Thread: any, online. */
 MUST_USE int share_group_add(struct share_group *group, struct share_member *member);
 /* Thread: any, online. */
 void share_group_remove(struct share_group *group, struct share_member *member);
@@ -38,7 +38,7 @@ struct share_pick {
     uint64_t publisher_hash; /* of its client id: `hash` and `sticky` */
     uint32_t random;
     const struct share_member *not_this; /* who refused it already; NULL: nobody */
-    uint32_t attempt;        /* 0 first; each further attempt tries the next one in order */
+    uint32_t attempt;        /* 0 first; each further attempt tries the next one in order, after `not_this` */
 };
 /* Picks a member: online ones first; offline ones only when nobody is online. NULL: no members (or only
  * `not_this`). Round robin counts per group; sticky keeps a member while it is there and online. Thread: any, online. */

@@ -39,7 +39,7 @@ static bool is_persistent(const struct session *session)
     return session->expiry_interval_s > 0;
 }
 
-static void publish_will(struct session *session)
+void session_publish_will(struct session *session)
 {
     struct message *will = session->will;
 
@@ -76,7 +76,7 @@ static void on_due(struct timer *timer, uint64_t now_ms)
         return;
     }
     if (now_ms >= session->will_at_ms)
-        publish_will(session);
+        session_publish_will(session);
     start_detached_timer(session);
 }
 
@@ -146,7 +146,7 @@ void session_detach(struct session *session, bool drop_will)
                                  ? UINT64_MAX
                                  : now_ms + (uint64_t)session->expiry_interval_s * 1000;
     if (session->will != NULL && session->will_delay_s == 0)
-        publish_will(session);
+        session_publish_will(session);
     else if (session->will != NULL)
         session->will_at_ms = now_ms + (uint64_t)session->will_delay_s * 1000;
     start_detached_timer(session);
@@ -206,7 +206,7 @@ void session_end(struct session *session, const char *reason)
     session->registered = false;
     subscriptions_set_online(session, false);
     drop_contents(session);
-    publish_will(session);
+    session_publish_will(session);
     log_client(LOG_LEVEL_DEBUG, session_client_id(session), NULL, "[Session] ended: %s", reason);
     session_set_expiry(session, 0);
     atomic_fetch_sub_explicit(&host->session_count, 1, memory_order_relaxed);

@@ -130,6 +130,9 @@ void session_end(struct session *session, const char *reason);
  * subscription grants. Sends, queues or drops (counted). Takes references through host->refs_taken: see dispatch.h. */
 void session_deliver(struct session *session, const struct delivery_item *item);
 
+/* Publishes the will now, if there is one, and forgets it. */
+void session_publish_will(struct session *session);
+
 /* Could session_deliver() send a QoS 1 or 2 message at once? For broker.shared_dispatch_ack_enabled. */
 bool session_has_room(const struct session *session);
 

@@ -71,7 +71,7 @@ static uint32_t run_until(struct timer_wheel *wheel, uint64_t *now_ms, uint64_t 
 
 static void fires_at_the_deadline_or_up_to_one_tick_later(void **state)
 {
-    static const uint64_t waits_ms[] = {1,     9,     10,     11,      2549,     2550,       2560,         2561,
+    static const uint64_t waits_ms[] = {1,     9,     10,     11,     2549,   2550,      2560,        2561,
                                         60000, 65536, 655350, 655360, 655370, 167772160, 40 * DAY_MS, 400 * DAY_MS};
     struct timer_wheel *wheel = *state;
     uint64_t now_ms = START_MS;
