@@ -234,7 +234,8 @@ def phase_quick(log):
     return total
 
 
-ALL = [phase_release, phase_integration, phase_asan, phase_asan_integration, phase_tsan, phase_fuzz, phase_tools,
+# The integration tests of the commands use a program that only the builds with unit tests have: asan comes first.
+ALL = [phase_release, phase_asan, phase_integration, phase_asan_integration, phase_tsan, phase_fuzz, phase_tools,
        phase_tidy]
 PLANS = {
     'all': ALL,
