@@ -94,7 +94,7 @@ void broker_free(struct broker *broker)
     }
     worker_pool_free(broker->pool);
     retainer_free(broker->retainer);
-    rcu_table_free(broker->registry);
+    rcu_table_free(broker->registry, NULL);
     router_free(broker->router);
     free(broker);
 }

@@ -9,6 +9,7 @@
 #include "broker/broker.h"
 
 #include "base/metrics.h"
+#include "broker/broker_internal.h"
 #include "broker/retainer/retainer.h"
 #include "broker/session/session.h"
 #include "broker/session/subscription.h"

@@ -108,8 +108,8 @@ static int receive_answer(int fd, uint8_t *buffer, int silence_ms, FILE *out, FI
     }
 }
 
-int ctl_client_run(const char *socket_path, int count, const char *const *words, int silence_ms, FILE *out,
-                   FILE *err, int *out_status, pid_t *out_pid)
+int ctl_client_run(const char *socket_path, int count, const char *const *words, int silence_ms, FILE *out, FILE *err,
+                   int *out_status, pid_t *out_pid)
 {
     uint8_t *buffer = malloc(FRAME_BYTES_MAX);
     pid_t pid;
@@ -144,7 +144,8 @@ void ctl_client_explain(const struct paths *paths, const struct settings *settin
     } else if (instance_find(paths, settings->data_dir, &instance) == 0) {
         fprintf(stderr, "emqx runs as process %ld but does not answer at %s (%s).\n", (long)instance.pid,
                 instance.socket_path, strerror(-err));
-        fprintf(stderr, "It may still be starting or already stopping: try again, or see the logs in %s.\n", paths->log);
+        fprintf(stderr, "It may still be starting or already stopping: try again, or see the logs in %s.\n",
+                paths->log);
     } else if (paths->installed) {
         fprintf(stderr, "It is not running. To start it: emqx start\n");
     } else {
@@ -163,13 +164,15 @@ int ctl_client_main(const struct paths *paths, const struct settings *settings, 
     if (err == 0)
         err = ctl_client_run(instance.socket_path, none ? 1 : count, none ? no_words : words, CTL_CLIENT_SILENCE_MS,
                              stdout, stderr, &status, NULL);
+    if (err == 0 && (fflush(stdout) != 0 || ferror(stdout) != 0)) {
+        fprintf(stderr, "emqx_ctl: cannot write the output: %s\n", strerror(errno));
+        return 1;
+    }
     switch (err) {
     case 0:
         /* No word at all shows the usage too, but is not what anybody means to type. */
         return none ? 1 : status;
-    case -ETIMEDOUT:
-        fprintf(stderr, "RPC to %s failed: timeout\n", settings->node_name);
-        return 1;
+    case -ETIMEDOUT: fprintf(stderr, "RPC to %s failed: timeout\n", settings->node_name); return 1;
     case -E2BIG:
         fprintf(stderr, "emqx_ctl: too many or too long arguments (at most %u, %u bytes in all)\n", CTL_WORDS_MAX,
                 CTL_PAYLOAD_BYTES_MAX);
@@ -179,8 +182,6 @@ int ctl_client_main(const struct paths *paths, const struct settings *settings, 
         fprintf(stderr, "RPC to %s error: %s\n", settings->node_name,
                 err == -EPROTO ? "the answer is not understood" : "the broker ended the connection");
         return 1;
-    default:
-        ctl_client_explain(paths, settings, err);
-        return 1;
+    default: ctl_client_explain(paths, settings, err); return 1;
     }
 }

@@ -8,21 +8,22 @@
 
 static void print_help(void)
 {
-    printf("Usage: emqx_ctl <command> [arguments]\n"
-           "\n"
-           "Asks the running broker of this installation, over the control socket in its data directory.\n"
-           "`emqx_ctl help` lists the commands of the running broker, `emqx_ctl <command> help` those of one.\n"
-           "\n"
-           "Examples\n"
-           "  emqx_ctl status                       is the broker up?\n"
-           "  emqx_ctl clients list --limit 20      the first 20 connected clients\n"
-           "  emqx_ctl clients show sensor-17       one client\n"
-           "  emqx_ctl clients kick sensor-17       close its connection\n"
-           "  emqx_ctl listeners                    ports and how many are connected to each\n"
-           "\n"
-           "Exit status: 0 done, 1 failed or wrong arguments. With EMQX_CTL_LEGACY_EXIT=1 in the environment, 0 also for\n"
-           "an operation that failed and for wrong arguments, as EMQX 3 has it.\n"
-           "Environment: EMQX_ROOT (the installation), EMQX_NODE_NAME.\n");
+    printf(
+        "Usage: emqx_ctl <command> [arguments]\n"
+        "\n"
+        "Asks the running broker of this installation, over the control socket in its data directory.\n"
+        "`emqx_ctl help` lists the commands of the running broker, `emqx_ctl <command> help` those of one.\n"
+        "\n"
+        "Examples\n"
+        "  emqx_ctl status                       is the broker up?\n"
+        "  emqx_ctl clients list --limit 20      the first 20 connected clients\n"
+        "  emqx_ctl clients show sensor-17       one client\n"
+        "  emqx_ctl clients kick sensor-17       close its connection\n"
+        "  emqx_ctl listeners                    ports and how many are connected to each\n"
+        "\n"
+        "Exit status: 0 done, 1 failed or wrong arguments. With EMQX_CTL_LEGACY_EXIT=1 in the environment, 0 also for\n"
+        "an operation that failed and for wrong arguments, as EMQX 3 has it.\n"
+        "Environment: EMQX_ROOT (the installation), EMQX_NODE_NAME.\n");
 }
 
 int main(int argc, char **argv)

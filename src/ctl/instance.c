@@ -14,9 +14,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#define PID_FILE    "emqx.pid"
+#define PID_FILE "emqx.pid"
 #define SOCKET_FILE "emqx.sock"
-#define RUN_FILE    "emqx.run"
+#define RUN_FILE "emqx.run"
 
 struct instance_lock {
     int fd;
@@ -53,8 +53,8 @@ static int instance_look(const char *data_dir, struct instance *out_instance)
         return -ESRCH;
     text[len > 0 ? len : 0] = '\0';
     out_instance->pid = (pid_t)strtol(text, NULL, 10);
-    strcpy(out_instance->data_dir, data_dir);
-    return paths_join(data_dir, SOCKET_FILE, out_instance->socket_path);
+    err = paths_join("/", data_dir, out_instance->data_dir);
+    return err < 0 ? err : paths_join(data_dir, SOCKET_FILE, out_instance->socket_path);
 }
 
 /* The data directory that emqx.run names. */

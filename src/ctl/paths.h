@@ -13,11 +13,11 @@
 #include <stdbool.h>
 
 struct paths {
-    char root[PATH_MAX];   /* relative paths in the configuration start here; the broker's working directory */
-    char etc[PATH_MAX];    /* emqx.conf, acl.conf, plugins/, certs/ */
-    char config[PATH_MAX]; /* etc/emqx.conf */
-    char data[PATH_MAX];   /* the default of node.data_dir; also where a running instance is remembered */
-    char log[PATH_MAX];    /* the default of log.dir */
+    char root[PATH_MAX];       /* relative paths in the configuration start here; the broker's working directory */
+    char etc[PATH_MAX];        /* emqx.conf, acl.conf, plugins/, certs/ */
+    char config[PATH_MAX];     /* etc/emqx.conf */
+    char data[PATH_MAX];       /* the default of node.data_dir; also where a running instance is remembered */
+    char log[PATH_MAX];        /* the default of log.dir */
     char executable[PATH_MAX]; /* of the running program */
     bool installed;            /* as a package */
 };

@@ -8,7 +8,7 @@
 #include "base/compiler.h"
 
 #define PROMPT_LINE_BYTES_MAX 4096
-#define PROMPT_WORDS_MAX      64
+#define PROMPT_WORDS_MAX 64
 
 /* Cuts `line` (changed) into words at blanks; '...' and "..." hold blanks, a backslash takes the next character as it
  * is (not within '...'). Returns the number of words, -EINVAL for a quote without its end, -E2BIG. */

@@ -35,10 +35,9 @@ static char *setting_value(char *line, const char *key)
 
 static int store(char *out_text, size_t capacity, const char *value)
 {
-    if (strlen(value) >= capacity)
-        return -ENAMETOOLONG;
-    strcpy(out_text, value);
-    return 0;
+    int len = snprintf(out_text, capacity, "%s", value);
+
+    return len < 0 || (size_t)len >= capacity ? -ENAMETOOLONG : 0;
 }
 
 static int add_host(char *name, size_t capacity)
@@ -79,16 +78,30 @@ static int read_file(const char *path, struct settings *settings, char *data_dir
     return err;
 }
 
+/* The first of the two that is set and not empty. */
+static const char *environment(const char *first, const char *second)
+{
+    const char *value = getenv(first);
+
+    if (value != NULL && value[0] != '\0')
+        return value;
+    return second != NULL ? environment(second, NULL) : NULL;
+}
+
 int settings_read(const struct paths *paths, struct settings *out_settings)
 {
-    const char *name = getenv("EMQX_NODE_NAME");
+    const char *name = environment("EMQX_NODE_NAME", "EMQX_NODE__NAME");
+    const char *data_dir_set = environment("EMQX_NODE__DATA_DIR", NULL);
     char data_dir[PATH_MAX] = "";
     int err;
 
-    strcpy(out_settings->node_name, NODE_NAME_DEFAULT);
-    err = read_file(paths->config, out_settings, data_dir);
-    if (err == 0 && name != NULL && name[0] != '\0')
+    err = store(out_settings->node_name, sizeof(out_settings->node_name), NODE_NAME_DEFAULT);
+    if (err == 0)
+        err = read_file(paths->config, out_settings, data_dir);
+    if (err == 0 && name != NULL)
         err = store(out_settings->node_name, sizeof(out_settings->node_name), name);
+    if (err == 0 && data_dir_set != NULL)
+        err = store(data_dir, sizeof(data_dir), data_dir_set);
     if (err == 0)
         err = add_host(out_settings->node_name, sizeof(out_settings->node_name));
     if (err == 0)

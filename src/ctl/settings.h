@@ -17,7 +17,7 @@ struct settings {
     char data_dir[PATH_MAX];             /* absolute */
 };
 
-/* EMQX_NODE_NAME goes before the file. What is missing gets its default. A file that cannot be read counts as empty: the
+/* EMQX_NODE_NAME, EMQX_NODE__NAME and EMQX_NODE__DATA_DIR go before the file. What is missing gets its default. A file that cannot be read counts as empty: the
  * broker itself reports it. -ENAMETOOLONG. */
 MUST_USE int settings_read(const struct paths *paths, struct settings *out_settings);
 

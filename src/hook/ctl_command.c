@@ -127,50 +127,41 @@ static void request_write(struct ctl_request *request, bool to_stderr, const cha
         request->sink->write(request->sink, to_stderr, data, len);
 }
 
-static void request_vprint(struct ctl_request *request, bool to_stderr, const char *format, va_list arguments)
+/* Writes what vasprintf() made, and frees it. */
+static void request_write_take(struct ctl_request *request, bool to_stderr, char *text, int len)
 {
-    char line[1024];
-    char *text = line;
-    va_list again;
-    int len;
+    static const char sorry[] = "(memory is short)\n";
 
-    if (request->sink == NULL)
+    if (len < 0) {
+        request_write(request, true, sorry, sizeof(sorry) - 1);
         return;
-    va_copy(again, arguments);
-    len = vsnprintf(line, sizeof(line), format, arguments);
-    if (len >= (int)sizeof(line)) {
-        text = malloc((size_t)len + 1);
-        /* Short memory: the start of the text is better than none of it. */
-        if (text == NULL) {
-            text = line;
-            len = (int)sizeof(line) - 1;
-        } else {
-            vsnprintf(text, (size_t)len + 1, format, again);
-        }
     }
-    va_end(again);
-    if (len > 0)
-        request_write(request, to_stderr, text, (size_t)len);
-    if (text != line)
-        free(text);
+    request_write(request, to_stderr, text, (size_t)len);
+    free(text);
 }
 
 void ctl_print(struct ctl_request *request, const char *format, ...)
 {
+    char *text = NULL;
     va_list arguments;
+    int len;
 
     va_start(arguments, format);
-    request_vprint(request, false, format, arguments);
+    len = vasprintf(&text, format, arguments);
     va_end(arguments);
+    request_write_take(request, false, text, len);
 }
 
 void ctl_printerr(struct ctl_request *request, const char *format, ...)
 {
+    char *text = NULL;
     va_list arguments;
+    int len;
 
     va_start(arguments, format);
-    request_vprint(request, true, format, arguments);
+    len = vasprintf(&text, format, arguments);
     va_end(arguments);
+    request_write_take(request, true, text, len);
 }
 
 void ctl_print_slice(struct ctl_request *request, struct slice text)

@@ -95,8 +95,8 @@ struct ctl_sink {
 /* Runs the command in `words` (copied). `*out_request` is set before the handler starts and back to NULL when the
  * request ends, which may happen within this call; it must live as long as the request or until ctl_detach().
  * -ENOMEM: nothing was run, `sink` is not called. */
-MUST_USE int ctl_run(struct ctl_registry *registry, struct ctl_sink *sink, bool legacy, int count, const char *const *words,
-                     struct ctl_request **out_request);
+MUST_USE int ctl_run(struct ctl_registry *registry, struct ctl_sink *sink, bool legacy, int count,
+                     const char *const *words, struct ctl_request **out_request);
 /* The sink has room again: goes on with a handler that waits in ctl_when_writable(). */
 void ctl_drained(struct ctl_request *request);
 /* The caller is gone: the sink is not called any more. */

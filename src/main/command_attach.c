@@ -41,7 +41,8 @@ int command_attach(const struct command_context *context, int argc, char **argv)
 int command_rpc(const struct command_context *context, int argc, char **argv)
 {
     if (argc < 3 || strcmp(argv[1], "emqx_ctl") != 0 || strcmp(argv[2], "run_command") != 0) {
-        fprintf(stderr, "emqx rpc: not supported by this implementation, except: emqx rpc emqx_ctl run_command <command>\n");
+        fprintf(stderr,
+                "emqx rpc: not supported by this implementation, except: emqx rpc emqx_ctl run_command <command>\n");
         return 1;
     }
     return ctl_client_main(&context->paths, &context->settings, argc - 3, (const char *const *)argv + 3);

@@ -2,6 +2,7 @@
  * command_start: start, foreground and console: the ways to run the broker.
  */
 #include "base/version.h"
+#include "ctl/client.h"
 #include "ctl/instance.h"
 #include "ctl/prompt.h"
 #include "main/command.h"
@@ -20,6 +21,8 @@
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#define STOP_ANSWER_MS 5000
 
 /* Starts the program anew in this process, with the configuration as it is now. Returns only if that fails. */
 static int run_again(const struct paths *paths, const char *command)
@@ -94,7 +97,8 @@ static int run_in_daemon(struct start_report *report, void *context)
 static void explain_death(const struct paths *paths, int status, off_t log_from)
 {
     if (WIFSIGNALED(status))
-        fprintf(stderr, "The broker died while it started (signal %d, %s).", WTERMSIG(status), strsignal(WTERMSIG(status)));
+        fprintf(stderr, "The broker died while it started (signal %d, %s).", WTERMSIG(status),
+                strsignal(WTERMSIG(status)));
     else
         fprintf(stderr, "The broker ended while it started (exit status %d).", WEXITSTATUS(status));
     fprintf(stderr, " The last lines of %s/%s:\n", paths->log, CONSOLE_LOG_FILE);
@@ -195,7 +199,10 @@ struct console {
 
 static void *console_thread(void *argument)
 {
+    static const char *const stop[] = {"node", "stop", NULL};
     struct console *console = argument;
+    int status;
+    int err;
     struct prompt_options options = {
         .node_name = console->context->settings.node_name,
         .socket_path = console->instance.socket_path,
@@ -203,9 +210,12 @@ static void *console_thread(void *argument)
         .stop_fd = console->stop_fd,
     };
 
-    /* Whatever ends the prompt ends the broker; if that is stopping already, this changes nothing. */
-    (void)prompt_run(&options);
-    kill(getpid(), SIGTERM);
+    /* The end of the prompt is the end of the broker. If that is stopping already, nobody answers here. */
+    err = prompt_run(&options);
+    if (err == 0)
+        err = ctl_client_run(options.socket_path, 2, stop, STOP_ANSWER_MS, NULL, NULL, &status, NULL);
+    if (err < 0 && err != -ENOENT && err != -ECONNREFUSED && err != -ECONNRESET)
+        fprintf(stderr, "emqx console: the prompt ended: %s\n", strerror(-err));
     return NULL;
 }
 
@@ -246,10 +256,7 @@ int command_console(const struct command_context *context, int argc, char **argv
     status = run_in_terminal(context, "console", interactive ? console_on_ready : NULL, &console);
     if (console.running) {
         eventfd_write(console.stop_fd, 1);
-        /* The thread's farewell signal must not end the process in the middle of this. */
-        signal(SIGTERM, SIG_IGN);
         pthread_join(console.thread, NULL);
-        signal(SIGTERM, SIG_DFL);
     }
     close(console.stop_fd);
     return status == RUN_RESTART ? run_again(&context->paths, "console") : status;

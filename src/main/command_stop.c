@@ -4,6 +4,7 @@
 #include "ctl/client.h"
 #include "ctl/instance.h"
 #include "main/command.h"
+#include "main/configuration.h"
 #include "main/daemon.h"
 
 #include <errno.h>
@@ -19,10 +20,10 @@
 #include <time.h>
 #include <unistd.h>
 
-#define ANSWER_MS        5000
-#define STOP_WAIT_S      120
-#define PING_SILENCE_MS  15000
-#define RESTART_POLL_MS  50
+#define ANSWER_MS 5000
+#define STOP_WAIT_S 120
+#define PING_SILENCE_MS 15000
+#define RESTART_POLL_MS 50
 
 /* A broker in another process. */
 struct target {
@@ -49,8 +50,8 @@ static int target_ask(const struct target *target, const char *verb, int silence
 {
     const char *words[] = {"node", verb, NULL};
 
-    return ctl_client_run(target->instance.socket_path, 2, words, silence_ms, out, out == NULL ? NULL : stderr, out_status,
-                          NULL);
+    return ctl_client_run(target->instance.socket_path, 2, words, silence_ms, out, out == NULL ? NULL : stderr,
+                          out_status, NULL);
 }
 
 /* Waits up to `wait_ms`. True: the process is gone. */
@@ -94,8 +95,8 @@ int command_stop(const struct command_context *context, int argc, char **argv)
         return 1;
     }
     for (seconds = 0; seconds < STOP_WAIT_S && !target_gone(&target, 1000); seconds++)
-        fprintf(stderr, "%semqx is stopping (pid %ld), %d s\n", seconds > 0 && isatty(STDERR_FILENO) ? "\033[A\033[K" : "",
-                (long)target.instance.pid, seconds + 1);
+        fprintf(stderr, "%semqx is stopping (pid %ld), %d s\n",
+                seconds > 0 && isatty(STDERR_FILENO) ? "\033[A\033[K" : "", (long)target.instance.pid, seconds + 1);
     close(target.pid_fd);
     if (seconds == STOP_WAIT_S) {
         fprintf(stderr, "emqx is still stopping (pid %ld)\n", (long)target.instance.pid);
@@ -138,9 +139,24 @@ static int restart_wait(const struct target *target, uint64_t old_run)
         if (target_state(target, &running, &run) && running && run != old_run)
             return 0;
         if (waited_ms % 1000 == 0 && waited_ms > 0)
-            fprintf(stderr, "emqx is restarting (pid %ld), %d s\n", (long)target->instance.pid, (int)(waited_ms / 1000));
+            fprintf(stderr, "emqx is restarting (pid %ld), %d s\n", (long)target->instance.pid,
+                    (int)(waited_ms / 1000));
     }
     return -ETIMEDOUT;
+}
+
+/* A broker must not be stopped for a configuration that it cannot start with; stderr says what is wrong. */
+static int restart_check_conf(const struct paths *paths)
+{
+    struct conf_errors *errors;
+    struct conf *conf;
+    int err = configuration_load(paths, &conf, &errors);
+
+    if (errors != NULL)
+        conf_errors_print(errors, stderr);
+    conf_errors_free(errors);
+    conf_free(conf);
+    return err;
 }
 
 int command_restart(const struct command_context *context, int argc, char **argv)
@@ -154,6 +170,11 @@ int command_restart(const struct command_context *context, int argc, char **argv
 
     (void)argc;
     (void)argv;
+    if (err == 0 && restart_check_conf(&context->paths) < 0) {
+        fprintf(stderr, "The broker goes on as it is.\n");
+        close(target.pid_fd);
+        return 1;
+    }
     if (err == 0) {
         if (!target_state(&target, &running, &run))
             err = -ETIMEDOUT;

@@ -29,12 +29,14 @@ static const struct command commands[] = {
      "Stops the broker cleanly and returns once its process is gone. Finds it by its data directory, whatever\n"
      "node.name says now.",
      "emqx stop", command_stop},
-    {"restart", NULL, "Stops the broker and starts it anew, in the same process, with the configuration as it is now.",
+    {"restart", NULL,
+     "Stops the broker and starts it anew, in the same process, with the configuration as it is now. If that has an\n"
+     "error, says so and leaves the broker as it is.",
      "emqx restart", command_restart},
     {"reboot", NULL, "The same as restart.", "emqx reboot", command_restart},
     {"pid", NULL, "Prints the process id of the running broker.", "grep VmRSS /proc/$(emqx pid)/status", command_pid},
-    {"ping", NULL, "Prints pong if the broker answers; exits with 1 if it does not.",
-     "emqx ping && echo \"it is up\"", command_ping},
+    {"ping", NULL, "Prints pong if the broker answers; exits with 1 if it does not.", "emqx ping && echo \"it is up\"",
+     command_ping},
     {"console", NULL,
      "Runs the broker in this process. On a terminal it has a prompt that takes the commands of emqx_ctl; Ctrl-D there\n"
      "stops the broker.",
@@ -100,7 +102,8 @@ static int command_help(const struct command_context *context, int argc, char **
     for (size_t i = 0; i < ARRAY_COUNT(commands); i++)
         if (commands[i].run != NULL)
             printf("  %-16s%.*s\n", commands[i].name, (int)strcspn(commands[i].help, ".;,"), commands[i].help);
-    printf("\n`emqx <command> --help` tells more and gives an example. `emqx_ctl --help`: commands to the running broker.\n");
+    printf(
+        "\n`emqx <command> --help` tells more and gives an example. `emqx_ctl --help`: commands to the running broker.\n");
     return 0;
 }
 
@@ -137,7 +140,8 @@ static int find_context(struct command_context *out_context)
     if (err == 0)
         err = settings_read(&out_context->paths, &out_context->settings);
     if (err < 0)
-        fprintf(stderr, "emqx: cannot find the installation%s%s: %s\n", getenv("EMQX_ROOT") != NULL ? " at EMQX_ROOT=" : "",
+        fprintf(stderr, "emqx: cannot find the installation%s%s: %s\n",
+                getenv("EMQX_ROOT") != NULL ? " at EMQX_ROOT=" : "",
                 getenv("EMQX_ROOT") != NULL ? getenv("EMQX_ROOT") : "", strerror(-err));
     return err;
 }

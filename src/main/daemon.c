@@ -18,9 +18,10 @@
 #include <time.h>
 #include <unistd.h>
 
-#define TEXT_BYTES_MAX  4096 /* one pipe write up to PIPE_BUF is never cut */
-#define TAIL_LINES      10
-#define TAIL_BYTES_MAX  4096
+#define TEXT_BYTES_MAX 4096 /* one pipe write up to PIPE_BUF is never cut */
+#define FRAME_TEXT_MAX (TEXT_BYTES_MAX - CTL_FRAME_HEADER_BYTES)
+#define TAIL_LINES 10
+#define TAIL_BYTES_MAX 4096
 
 struct start_report {
     int fd; /* -1: nobody waits, or not any more */
@@ -58,8 +59,7 @@ static void report_send(struct start_report *report, enum ctl_frame_type type, c
 
     if (report->fd < 0)
         return;
-    if (len > sizeof(frame) - CTL_FRAME_HEADER_BYTES)
-        len = sizeof(frame) - CTL_FRAME_HEADER_BYTES;
+    ASSERT(len <= FRAME_TEXT_MAX);
     ctl_frame_header(frame, type, len);
     memcpy(frame + CTL_FRAME_HEADER_BYTES, data, len);
     if (write(report->fd, frame, CTL_FRAME_HEADER_BYTES + len) < 0) {
@@ -90,11 +90,12 @@ void daemon_report_ready(struct start_report *report)
 static void report_text(struct start_report *report, const char *text)
 {
     size_t len = strlen(text);
+    const char *end = len > 0 && text[len - 1] == '\n' ? "" : "\n";
 
-    fprintf(stderr, "%s%s", text, len > 0 && text[len - 1] == '\n' ? "" : "\n");
-    report_send(report, CTL_FRAME_STDERR, text, len);
-    if (len == 0 || text[len - 1] != '\n')
-        report_send(report, CTL_FRAME_STDERR, "\n", 1);
+    fprintf(stderr, "%s%s", text, end);
+    for (size_t at = 0; at < len; at += FRAME_TEXT_MAX)
+        report_send(report, CTL_FRAME_STDERR, text + at, len - at < FRAME_TEXT_MAX ? len - at : FRAME_TEXT_MAX);
+    report_send(report, CTL_FRAME_STDERR, end, strlen(end));
 }
 
 void daemon_report_failure(struct start_report *report, const char *text)
@@ -107,7 +108,7 @@ void daemon_report_failure(struct start_report *report, const char *text)
 
 void daemon_report_warning(struct start_report *report, const char *format, ...)
 {
-    char text[TEXT_BYTES_MAX - 64];
+    char text[FRAME_TEXT_MAX];
     va_list arguments;
 
     if (report->done)
@@ -116,6 +117,15 @@ void daemon_report_warning(struct start_report *report, const char *format, ...)
     vsnprintf(text, sizeof(text), format, arguments);
     va_end(arguments);
     report_text(report, text);
+}
+
+/* Whoever starts the broker may have descriptors open that it does not expect to be kept, such as a pipe whose end
+ * somebody waits for. */
+static void child_close_all_but(int fd)
+{
+    if (fd > STDERR_FILENO + 1)
+        close_range(STDERR_FILENO + 1, (unsigned int)fd - 1, 0);
+    close_range((unsigned int)fd + 1, ~0u, 0);
 }
 
 /* Opens the console log behind stdout and stderr, and nothing behind stdin. */
@@ -146,6 +156,7 @@ NORETURN static void child_main(int report_fd, const char *console_path,
         _exit(1);
     report->fd = report_fd;
     setsid();
+    child_close_all_but(report_fd);
     err = child_redirect(console_path);
     if (err < 0) {
         char text[PATH_MAX + 128];
@@ -278,9 +289,8 @@ static int console_log_prepare(const struct paths *paths, char out_path[PATH_MAX
     return rename(out_path, aside) < 0 ? -errno : 0;
 }
 
-int daemon_start(const struct paths *paths, unsigned int wait_s,
-                 int (*run)(struct start_report *report, void *context), void *context,
-                 enum daemon_outcome *out_outcome, pid_t *out_pid, int *out_status)
+int daemon_start(const struct paths *paths, unsigned int wait_s, int (*run)(struct start_report *report, void *context),
+                 void *context, enum daemon_outcome *out_outcome, pid_t *out_pid, int *out_status)
 {
     char console_path[PATH_MAX];
     int fds[2];

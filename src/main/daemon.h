@@ -14,8 +14,8 @@
 #include <stdio.h>
 #include <sys/types.h>
 
-#define CONSOLE_LOG_FILE       "emqx.console.log"
-#define CONSOLE_LOG_BYTES_MAX  (4 * 1024 * 1024) /* a larger one is set aside as .1 at start */
+#define CONSOLE_LOG_FILE "emqx.console.log"
+#define CONSOLE_LOG_BYTES_MAX (4 * 1024 * 1024) /* a larger one is set aside as .1 at start */
 
 struct start_report;
 

@@ -18,8 +18,8 @@ enum broker_state { BROKER_STARTING, BROKER_RUNNING, BROKER_STOPPING };
 
 struct client_row {
     struct slice client_id;
-    struct slice username; /* absent: none */
-    const char *peername;  /* "ip:port" */
+    struct slice username;  /* absent: none */
+    const char *peername;   /* "ip:port" */
     int64_t connected_at_s; /* since 1970 */
     bool clean_start;
 };

@@ -156,11 +156,10 @@ static void clients_run(struct ctl_request *request, int argc, char **argv)
         ctl_finish_usage(request);
 }
 
-static const struct ctl_usage clients_usage[] = {
-    {"clients list", "List all clients"},
-    {"clients list --limit <N>", "List at most N clients"},
-    {"clients show <ClientId>", "Show a client"},
-    {"clients kick <ClientId>", "Kick out a client"},
-    {"clients kick -v <ClientId>", "Kick out a client and say so"},
-    {NULL, NULL}};
+static const struct ctl_usage clients_usage[] = {{"clients list", "List all clients"},
+                                                 {"clients list --limit <N>", "List at most N clients"},
+                                                 {"clients show <ClientId>", "Show a client"},
+                                                 {"clients kick <ClientId>", "Kick out a client"},
+                                                 {"clients kick -v <ClientId>", "Kick out a client and say so"},
+                                                 {NULL, NULL}};
 const struct ctl_command ctl_clients_command = {.name = "clients", .usage = clients_usage, .run = clients_run};

@@ -22,8 +22,8 @@
 #include <sys/types.h>
 
 #define CTL_FRAME_HEADER_BYTES 5u
-#define CTL_PAYLOAD_BYTES_MAX  65536u
-#define CTL_WORDS_MAX          64u
+#define CTL_PAYLOAD_BYTES_MAX 65536u
+#define CTL_WORDS_MAX 64u
 
 enum ctl_frame_type { CTL_FRAME_REQUEST = 1, CTL_FRAME_STDOUT = 2, CTL_FRAME_STDERR = 3, CTL_FRAME_EXIT = 4 };
 

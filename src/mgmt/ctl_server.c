@@ -20,7 +20,7 @@
 #include <uv.h>
 
 #define INPUT_BYTES_MAX (CTL_FRAME_HEADER_BYTES + CTL_PAYLOAD_BYTES_MAX)
-#define BACKLOG         64
+#define BACKLOG 64
 
 /* Bytes in order; `frame_at` is where the last frame starts, so that prints of one kind share a frame. */
 struct out_buffer {
@@ -230,8 +230,8 @@ static void connection_flush(struct connection *connection)
 
 static void sink_write(struct ctl_sink *sink, bool to_stderr, const char *data, size_t len)
 {
-    connection_append(CONTAINER_OF(sink, struct connection, sink), to_stderr ? CTL_FRAME_STDERR : CTL_FRAME_STDOUT, data,
-                      len);
+    connection_append(CONTAINER_OF(sink, struct connection, sink), to_stderr ? CTL_FRAME_STDERR : CTL_FRAME_STDOUT,
+                      data, len);
 }
 
 static bool sink_congested(struct ctl_sink *sink)
@@ -258,8 +258,8 @@ static void connection_run(struct connection *connection, struct slice payload)
 
     connection->request_seen = true;
     uv_timer_stop(&connection->timer);
-    if (count < 0 || ctl_run(connection->server->registry, &connection->sink, (flags & CTL_FLAG_LEGACY_EXIT) != 0, count,
-                             words, &connection->request) < 0)
+    if (count < 0 || ctl_run(connection->server->registry, &connection->sink, (flags & CTL_FLAG_LEGACY_EXIT) != 0,
+                             count, words, &connection->request) < 0)
         connection_close(connection);
 }
 
@@ -270,10 +270,9 @@ static void connection_on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t 
     (void)suggested;
     if (connection->input == NULL)
         connection->input = malloc(INPUT_BYTES_MAX);
-    *out_buffer = connection->input == NULL
-                      ? uv_buf_init(NULL, 0)
-                      : uv_buf_init((char *)connection->input + connection->input_len,
-                                    (unsigned int)(INPUT_BYTES_MAX - connection->input_len));
+    *out_buffer = connection->input == NULL ? uv_buf_init(NULL, 0)
+                                            : uv_buf_init((char *)connection->input + connection->input_len,
+                                                          (unsigned int)(INPUT_BYTES_MAX - connection->input_len));
 }
 
 static void connection_on_read(uv_stream_t *stream, ssize_t len, const uv_buf_t *buffer)

@@ -14,9 +14,9 @@
 
 #include <stdint.h>
 
-#define CTL_CONNECTIONS_MAX     16u
-#define CTL_OUTPUT_PAUSE_BYTES  (64u * 1024u)
-#define CTL_OUTPUT_BYTES_MAX    (4u * 1024u * 1024u)
+#define CTL_CONNECTIONS_MAX 16u
+#define CTL_OUTPUT_PAUSE_BYTES (64u * 1024u)
+#define CTL_OUTPUT_BYTES_MAX (4u * 1024u * 1024u)
 
 struct uv_loop_s;
 struct ctl_registry;

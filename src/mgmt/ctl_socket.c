@@ -17,7 +17,6 @@
 static int socket_address(const char *path, struct sockaddr_un *out_address, int *out_dir_fd)
 {
     char dir[PATH_MAX];
-    char base[NAME_MAX + 1];
     const char *slash = strrchr(path, '/');
     int len;
 
@@ -28,15 +27,14 @@ static int socket_address(const char *path, struct sockaddr_un *out_address, int
         memcpy(out_address->sun_path, path, strlen(path));
         return 0;
     }
-    if (slash == NULL || (size_t)(slash - path) >= sizeof(dir) || strlen(slash + 1) >= sizeof(base))
+    if (slash == NULL || (size_t)(slash - path) >= sizeof(dir))
         return -ENAMETOOLONG;
     memcpy(dir, path, (size_t)(slash - path));
     dir[slash - path] = '\0';
-    strcpy(base, slash + 1);
     *out_dir_fd = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (*out_dir_fd < 0)
         return -errno;
-    len = snprintf(out_address->sun_path, sizeof(out_address->sun_path), "/proc/self/fd/%d/%s", *out_dir_fd, base);
+    len = snprintf(out_address->sun_path, sizeof(out_address->sun_path), "/proc/self/fd/%d/%s", *out_dir_fd, slash + 1);
     if (len < 0 || (size_t)len >= sizeof(out_address->sun_path)) {
         close(*out_dir_fd);
         *out_dir_fd = -1;
@@ -78,7 +76,7 @@ fail:
 int ctl_socket_connect(const char *path, int *out_fd, pid_t *out_pid)
 {
     struct sockaddr_un address;
-    struct ucred peer;
+    struct ucred peer = {.pid = 0};
     socklen_t peer_len = sizeof(peer);
     int dir_fd;
     int fd = -1;

@@ -3,8 +3,8 @@
  */
 #include "net/stream.h"
 
+#include <assert.h>
 #include <errno.h>
-#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>

@@ -17,6 +17,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #define STREAM_CHUNK_MAX 32640u /* bytes that stream_reserve() can give at once */
 #define STREAM_READ_BUFFER (64u * 1024u)

@@ -99,8 +99,13 @@ static void answer_listeners(struct answer *answer)
 {
     static const struct shutdown_count counts[] = {{"closed", 2}, {"kicked", 1}, {"banned", 0}};
     static const struct listener_row rows[] = {
-        {.name = "mqtt:tcp", .address = "0.0.0.0:1883", .acceptors = 8, .max_conns = 1024000, .current_conn = 1,
-         .shutdown_counts = counts, .shutdown_count_count = ARRAY_COUNT(counts)},
+        {.name = "mqtt:tcp",
+         .address = "0.0.0.0:1883",
+         .acceptors = 8,
+         .max_conns = 1024000,
+         .current_conn = 1,
+         .shutdown_counts = counts,
+         .shutdown_count_count = ARRAY_COUNT(counts)},
         {.name = "mqtt:ssl", .address = "8883", .acceptors = 4, .max_conns = 102400}};
 
     answer->on_listeners(answer->context, rows, ARRAY_COUNT(rows));
@@ -287,7 +292,8 @@ int broker_run(const struct run_options *options)
     if (fake_has(&fake, "die"))
         abort();
     if (fake_has(&fake, "fail")) {
-        daemon_report_warning(options->report, "%s is accepted for compatibility and has no effect", "node.async_threads");
+        daemon_report_warning(options->report, "%s is accepted for compatibility and has no effect",
+                              "node.async_threads");
         daemon_report_failure(options->report, "Failed to start mqtt:tcp listener on 0.0.0.0:1883 - eaddrinuse");
         return 1;
     }

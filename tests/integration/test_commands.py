@@ -93,6 +93,10 @@ class Installation:
         if found.returncode == 0:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(int(found.stdout), signal.SIGKILL)
+        log = self.root / "log" / "emqx.console.log"
+        if log.is_file():
+            report = re.search(r"Sanitizer: .*|.*runtime error: .*", log.read_text(errors="replace"))
+            assert not report, report.group(0)
 
 
 def wait_for(condition):
@@ -293,6 +297,16 @@ def test_a_start_that_takes_too_long_goes_on_and_can_be_stopped(fake):
     check(fake.emqx("stop"), 0, "ok\n")
 
 
+def test_the_daemon_keeps_nothing_of_its_caller_open(fake):
+    reader, writer = os.pipe()
+    extra = os.dup2(writer, 100)
+    check(fake.emqx("start", pass_fds=(writer, extra)), 0)
+    os.close(writer)
+    os.close(extra)
+    assert os.read(reader, 1) == b""
+    os.close(reader)
+
+
 def test_a_log_directory_that_cannot_be_made_is_named(fake):
     (fake.root / "log").write_text("a file")
     result = fake.emqx("start")
@@ -351,6 +365,18 @@ def test_a_restart_that_fails_shows_why(fake):
     check(result, 1, "")
     assert "could not start again" in result.stderr
     assert "Failed to start mqtt:tcp listener on 0.0.0.0:1883 - eaddrinuse" in result.stderr
+
+
+def test_a_restart_with_a_wrong_configuration_leaves_the_broker_as_it_is(any_emqx):
+    check(any_emqx.emqx("start"), 0)
+    pid = any_emqx.pid()
+    any_emqx.configure(node__nmae="x")
+    result = any_emqx.emqx("restart")
+    check(result, 1, "")
+    assert "node.nmae" in result.stderr and result.stderr.endswith("The broker goes on as it is.\n")
+    check(any_emqx.emqx("ping"), 0, "pong\n")
+    assert any_emqx.pid() == pid
+    check(any_emqx.emqx("stop"), 0, "ok\n")
 
 
 def test_a_restart_of_a_foreground_broker_stays_in_its_process(fake):
@@ -435,6 +461,14 @@ def test_a_reader_that_stopped_reading_holds_up_nobody(fake):
         reader.kill()
     assert (after - before) * os.sysconf("SC_PAGE_SIZE") < 8 << 20
     check(fake.emqx("stop"), 0, "ok\n")
+
+
+def test_output_that_cannot_be_written_is_an_error(fake):
+    fake.emqx("start")
+    with open("/dev/full", "w") as full:
+        result = subprocess.run([fake.ctl_path, "status"], env=fake.environment(), stdout=full, stderr=subprocess.PIPE,
+                                text=True, timeout=DEADLINE_S)
+    check(result, 1, stderr="emqx_ctl: cannot write the output: No space left on device\n")
 
 
 def test_arguments_over_the_limit_are_refused(fake):

@@ -19,7 +19,7 @@ struct opening {
     struct connection *connection;
     const struct mqtt_connect *connect;
     struct slice client_id;
-    char generated_id[UNIQUE_ID_TEXT_MAX];
+    char generated_id[CLIENT_ID_TEXT_BYTES];
     bool is_generated;
 };
 
@@ -416,7 +416,7 @@ static void choose_client_id(struct opening *opening)
         opening->client_id = connect->user_name;
     opening->is_generated = opening->client_id.len == 0;
     if (opening->is_generated) {
-        unique_id_client(opening->generated_id);
+        client_id_generate(opening->generated_id);
         opening->client_id = slice_from_string(opening->generated_id);
     }
 }

@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #define LINGER_MS 1000
 #define LINGER_BYTES_MAX (1024u * 1024u) /* dropped in one go while lingering */

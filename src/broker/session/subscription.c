@@ -10,6 +10,7 @@
 #include "base/metrics.h"
 #include "base/rcu.h"
 #include "broker/session/session.h"
+#include "broker/zone.h"
 #include "event/mailbox.h"
 #include "mqtt/message.h"
 

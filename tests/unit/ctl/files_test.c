@@ -150,9 +150,17 @@ static void the_environment_names_the_node_and_a_host_is_added(void **state)
 
     write_config(fixture, "node.name = a@b\n");
     setenv("EMQX_NODE_NAME", "alone", 1);
+    setenv("EMQX_NODE__NAME", "second@host", 1);
+    setenv("EMQX_NODE__DATA_DIR", "/srv/elsewhere", 1);
     read_settings(fixture);
     assert_memory_equal(fixture->settings.node_name, "alone@", 6);
     assert_true(strlen(fixture->settings.node_name) > 6);
+    assert_string_equal(fixture->settings.data_dir, "/srv/elsewhere");
+    unsetenv("EMQX_NODE_NAME");
+    read_settings(fixture);
+    assert_string_equal(fixture->settings.node_name, "second@host");
+    unsetenv("EMQX_NODE__NAME");
+    unsetenv("EMQX_NODE__DATA_DIR");
 }
 
 static void a_lock_is_found_with_its_process_and_only_once(void **state)

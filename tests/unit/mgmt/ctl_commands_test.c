@@ -256,9 +256,13 @@ static void stats_have_count_and_maximum(void **state)
 static void clients_come_slice_by_slice(void **state)
 {
     static const struct client_row rows[] = {
-        {.client_id = {(const uint8_t *)"mosqsub|12", 10}, .peername = "127.0.0.1:64896", .connected_at_s = 1552554416,
+        {.client_id = {(const uint8_t *)"mosqsub|12", 10},
+         .peername = "127.0.0.1:64896",
+         .connected_at_s = 1552554416,
          .clean_start = true},
-        {.client_id = {(const uint8_t *)"b\n", 2}, .username = {(const uint8_t *)"alice", 5}, .peername = "::1:5",
+        {.client_id = {(const uint8_t *)"b\n", 2},
+         .username = {(const uint8_t *)"alice", 5},
+         .peername = "::1:5",
          .connected_at_s = 1},
     };
     struct fixture *fixture = *state;
@@ -269,9 +273,10 @@ static void clients_come_slice_by_slice(void **state)
     fixture->on_clients(fixture->context, rows, 1, 77);
     assert_int_equal(fixture->cursor, 77);
     fixture->on_clients(fixture->context, rows + 1, 1, 0);
-    expect(fixture, 0,
-           "Connection(mosqsub|12, clean_start=true, username=undefined, peername=127.0.0.1:64896, connected_at=1552554416)\n"
-           "Connection(b\\x0a, clean_start=false, username=alice, peername=::1:5, connected_at=1)\n");
+    expect(
+        fixture, 0,
+        "Connection(mosqsub|12, clean_start=true, username=undefined, peername=127.0.0.1:64896, connected_at=1552554416)\n"
+        "Connection(b\\x0a, clean_start=false, username=alice, peername=::1:5, connected_at=1)\n");
 }
 
 static void the_next_slice_waits_until_the_reader_has_room(void **state)
@@ -335,8 +340,8 @@ static void a_kick_is_silent_unless_asked_to_speak(void **state)
 static void listeners_are_blocks(void **state)
 {
     static const struct shutdown_count counts[] = {{"closed", 2}, {"banned", 0}, {"kicked", 1}};
-    static const struct listener_row rows[] = {
-        {"mqtt:tcp", "0.0.0.0:1883", 8, 1024000, 1, counts, 3}, {"mqtt:ws", "8083", 4, 102400, 0, NULL, 0}};
+    static const struct listener_row rows[] = {{"mqtt:tcp", "0.0.0.0:1883", 8, 1024000, 1, counts, 3},
+                                               {"mqtt:ws", "8083", 4, 102400, 0, NULL, 0}};
     struct fixture *fixture = *state;
 
     run_line(fixture, "listeners");
@@ -356,8 +361,13 @@ static void listeners_are_blocks(void **state)
 
 static void wrong_words_show_the_usage(void **state)
 {
-    static const char *const lines[] = {"clients", "clients list x", "clients list --limit 0", "clients list --limit -1",
-                                        "clients list --limit x", "clients list --limit 1x", "clients show"};
+    static const char *const lines[] = {"clients",
+                                        "clients list x",
+                                        "clients list --limit 0",
+                                        "clients list --limit -1",
+                                        "clients list --limit x",
+                                        "clients list --limit 1x",
+                                        "clients show"};
     struct fixture *fixture = *state;
 
     for (size_t i = 0; i < ARRAY_COUNT(lines); i++) {

@@ -253,7 +253,8 @@ static void only_the_owner_may_use_the_socket(void **state)
 static void cuts_nonsense(void **state)
 {
     struct fixture *fixture = *state;
-    static const uint8_t nonsense[][8] = {{0xff}, {CTL_FRAME_STDOUT, 0, 0, 0, 0}, {CTL_FRAME_REQUEST, 0xff, 0xff, 0xff, 0xff}};
+    static const uint8_t nonsense[][8] = {
+        {0xff}, {CTL_FRAME_STDOUT, 0, 0, 0, 0}, {CTL_FRAME_REQUEST, 0xff, 0xff, 0xff, 0xff}};
 
     for (size_t i = 0; i < ARRAY_COUNT(nonsense); i++) {
         int fd = connect_client(fixture);
@@ -369,7 +370,8 @@ static void more_callers_than_places_wait_for_one(void **state)
 static void a_command_may_outlive_the_server(void **state)
 {
     struct fixture *fixture = *state;
-    struct ctl_server_options options = {.loop = &fixture->loop, .registry = fixture->registry, .socket_path = fixture->path};
+    struct ctl_server_options options = {
+        .loop = &fixture->loop, .registry = fixture->registry, .socket_path = fixture->path};
     int fd = connect_and_send(fixture, "hold");
 
     while (fixture->held == NULL)
