@@ -170,7 +170,7 @@ uint8_t *stream_reserve(struct stream_pool *pool, struct stream *stream, size_t 
 void stream_commit(struct stream_pool *pool, struct stream *stream, size_t len)
 {
     stream->out_tail->len += len;
-    stream->pending_bytes += len;
+    stream->pending_bytes += (uint32_t)len;
     queue_flush(pool, stream);
 }
 
@@ -183,14 +183,14 @@ int stream_write_ref(struct stream_pool *pool, struct stream *stream, struct sli
         return -ENOMEM;
     *chunk = (struct out_chunk){.bytes = bytes.data, .len = bytes.len, .owner = owner, .release = release};
     append(stream, chunk);
-    stream->pending_bytes += bytes.len;
+    stream->pending_bytes += (uint32_t)bytes.len;
     queue_flush(pool, stream);
     return 0;
 }
 
 static void consume(struct stream_pool *pool, struct stream *stream, size_t sent)
 {
-    stream->pending_bytes -= sent;
+    stream->pending_bytes -= (uint32_t)sent;
     pool->bytes_sent += sent;
     while (stream->out_head != NULL) {
         struct out_chunk *chunk = stream->out_head;

@@ -30,7 +30,7 @@ struct stream {
     struct out_chunk *out_head;
     struct out_chunk *out_tail;
     struct stream *flush_next; /* in the pool's list of streams with output of this turn */
-    uint64_t pending_bytes;
+    uint32_t pending_bytes;
     bool flush_queued;
     bool blocked; /* the socket took less than offered: wait for EPOLLOUT */
     bool failed;  /* a write failed; the owner closes at the next look */
@@ -79,7 +79,7 @@ int stream_flush(struct stream_pool *pool, struct stream *stream);
 void stream_pool_flush(struct stream_pool *pool);
 
 /* Bytes not yet taken by the socket. */
-static inline uint64_t stream_pending_bytes(const struct stream *stream)
+static inline uint32_t stream_pending_bytes(const struct stream *stream)
 {
     return stream->pending_bytes;
 }

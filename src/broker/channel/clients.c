@@ -10,12 +10,12 @@ static void visit_connection(const struct connection *connection,
                              void (*visit)(void *context, const struct channel_client *client), void *context)
 {
     char peer[PEER_TEXT_MAX];
-    uint64_t age_ms = connection_now(connection) - connection->connected_at_ms;
+    uint64_t age_s = connection_now(connection) / 1000 - connection->connected_at_s;
     struct channel_client client = {
         .client_id = session_client_id(connection->link.session),
         .user_name = connection_user_name(connection),
         .peer_name = peer,
-        .connected_at_s = (clock_wall_ms() - age_ms) / 1000,
+        .connected_at_s = clock_wall_ms() / 1000 - age_s,
         .clean_start = connection->clean_start,
         .version = connection->version,
     };

@@ -231,11 +231,15 @@ static uint32_t expiry_interval_s(const struct connection *connection, const str
     return connect->clean_start ? 0 : connection->zone->session.session_expiry_interval_s;
 }
 
-static uint16_t send_window(const struct connection *connection)
+/* The smaller of the client's Receive Maximum and the zone's max_inflight. */
+static uint16_t send_window(const struct connection *connection, const struct mqtt_connect *connect)
 {
     uint32_t zone_max = connection->zone->session.max_inflight;
+    uint16_t client_max = UINT16_MAX;
 
-    return zone_max > 0 && zone_max < connection->receive_maximum ? (uint16_t)zone_max : connection->receive_maximum;
+    if (connect->level == MQTT_V5 && mqtt_properties_have(&connect->properties, MQTT_PROP_RECEIVE_MAXIMUM))
+        client_max = connect->properties.receive_maximum;
+    return zone_max > 0 && zone_max < client_max ? (uint16_t)zone_max : client_max;
 }
 
 /* What CONNECT says about the connection itself. */
@@ -247,16 +251,13 @@ static void take_connect(struct connection *connection, const struct mqtt_connec
 
     connection->is_bridge = connect->is_bridge;
     connection->clean_start = connect->clean_start;
-    connection->receive_maximum = UINT16_MAX;
     connection->client_packet_max = UINT32_MAX;
-    if (connect->level == MQTT_V5 && mqtt_properties_have(properties, MQTT_PROP_RECEIVE_MAXIMUM))
-        connection->receive_maximum = properties->receive_maximum;
     if (connect->level == MQTT_V5 && mqtt_properties_have(properties, MQTT_PROP_MAXIMUM_PACKET_SIZE))
         connection->client_packet_max = properties->maximum_packet_size;
     if (connect->level == MQTT_V5 && zone->server_keepalive_s > 0)
         keep_alive_s = zone->server_keepalive_s; /* [MQTT-3.1.2-21] */
     connection->keep_alive_ms = (uint32_t)(keep_alive_s * 1000.0 * zone->keepalive_backoff * 2);
-    connection->connected_at_ms = connection_now(connection);
+    connection->connected_at_s = (uint32_t)(connection_now(connection) / 1000);
 }
 
 static void take_alias_maximum(struct connection *connection, const struct mqtt_connect *connect)
@@ -379,7 +380,7 @@ static enum handled accept_client(struct opening *opening, struct session *sessi
 
     take_connect(connection, connect);
     take_alias_maximum(connection, connect);
-    attach.window = send_window(connection);
+    attach.window = send_window(connection, connect);
     attach.will = connect->has_will ? make_will(opening, session->uid) : NULL;
     session_attach(session, &attach);
     connection->state = CONNECTION_CONNECTED;

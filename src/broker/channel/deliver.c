@@ -115,12 +115,10 @@ static uint8_t *put_frame(uint8_t *out, const struct connection *connection, con
     return put_bytes(out, publish->message->payload, plan->payload_copied);
 }
 
-static void count_sent(struct connection *connection, const struct session_publish *publish, size_t payload_by_ref)
+static void count_sent(const struct session_publish *publish)
 {
-    connection->counts.send_oct += payload_by_ref;
     if (UNLIKELY(publish->message->sys))
         return;
-    connection->counts.send_msg++;
     metric_add(METRIC_PACKETS_PUBLISH_SENT, 1);
     metric_add(METRIC_MESSAGES_SENT, 1);
     metric_add(publish->qos == 0   ? METRIC_MESSAGES_QOS0_SENT
@@ -152,7 +150,7 @@ static enum session_write write_frame(struct connection *connection, const struc
     put_frame(out, connection, publish, plan);
     connection_commit(connection, head_len + plan->payload_copied);
     if (plan->payload_copied == message->payload_len) {
-        count_sent(connection, publish, 0);
+        count_sent(publish);
         return SESSION_WRITTEN;
     }
     if (stream_write_ref(&connection_host(connection)->streams, &connection->stream, message_payload(message),
@@ -161,7 +159,7 @@ static enum session_write write_frame(struct connection *connection, const struc
         connection->stream.failed = true; /* half a packet is out: nothing sensible can follow */
         return SESSION_WRITE_FAILED;
     }
-    count_sent(connection, publish, message->payload_len);
+    count_sent(publish);
     return SESSION_WRITTEN;
 }
 
@@ -193,7 +191,7 @@ static enum session_write write_long(struct connection *connection, const struct
         connection->stream.failed = true;
         return SESSION_WRITE_FAILED;
     }
-    count_sent(connection, publish, size);
+    count_sent(publish);
     return SESSION_WRITTEN;
 }
 

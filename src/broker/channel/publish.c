@@ -181,7 +181,6 @@ enum handled channel_on_publish(struct connection *connection, const struct mqtt
     code = mqtt_decode_publish((enum mqtt_version)connection->version, MQTT_FROM_CLIENT, frame, body, &publish, &error);
     if (UNLIKELY(code != REASON_SUCCESS))
         return connection_refuse(connection, code, error);
-    connection->counts.recv_msg++;
     metric_add(METRIC_PACKETS_PUBLISH_RECEIVED, 1);
     metric_add(METRIC_MESSAGES_RECEIVED, 1);
     metric_add(METRIC_MESSAGES_QOS0_RECEIVED + publish.qos * 2u, 1);

@@ -6,7 +6,6 @@
 #include "base/log.h"
 #include "base/metrics.h"
 #include "broker/retainer/retainer.h"
-#include "broker/session/retained_backlog.h"
 #include "broker/session/subscription.h"
 #include "mqtt/message.h"
 #include "mqtt/topic.h"
@@ -95,14 +94,14 @@ static void collect_retained(void *context, struct message *message)
     bool upgrade = visit->session->zone->session.upgrade_qos;
     bool lower = upgrade ? message->qos > visit->qos : message->qos < visit->qos;
     struct delivery_item item = {
-        .message = message_ref(message),
+        .message = message,
         .subscription_id = visit->subscription_id,
         .qos = lower ? message->qos : visit->qos,
         .retain = true,
     };
 
-    if (retained_backlog_push_take(&visit->session->retained, &item) < 0)
-        message_unref(message);
+    if (session_push_retained(visit->session, &item) < 0)
+        metric_add(METRIC_MESSAGES_DROPPED_NO_MEMORY, 1);
 }
 
 /* Retained messages for a subscription just made; the SUBACK is before them in the output [MQTT-3.3.1-9 ff.]. */

@@ -19,19 +19,26 @@ void inflight_fini(struct inflight *window)
     *window = (struct inflight){0};
 }
 
-static int grow(struct inflight *window)
+/* Presses the holes out if they are at least half of the full ring, else doubles it. */
+static int make_room(struct inflight *window)
 {
-    uint32_t capacity = window->capacity == 0 ? FIRST_CAPACITY : window->capacity * 2;
-    struct inflight_entry *entries = malloc(capacity * sizeof(*entries));
+    uint32_t capacity = window->capacity == 0 ? FIRST_CAPACITY : window->capacity * 2, kept = 0;
+    struct inflight_entry *entries;
 
+    if (window->count <= window->capacity / 2)
+        capacity = window->capacity == 0 ? FIRST_CAPACITY : window->capacity;
+    entries = malloc(capacity * sizeof(*entries));
     if (entries == NULL)
         return -ENOMEM;
-    for (uint32_t i = 0; i < window->span; i++)
-        entries[i] = *inflight_at(window, i);
+    for (uint32_t i = 0; i < window->span; i++) {
+        if (inflight_at(window, i)->state != INFLIGHT_FREE)
+            entries[kept++] = *inflight_at(window, i);
+    }
     free(window->entries);
     window->entries = entries;
     window->capacity = capacity;
     window->head = 0;
+    window->span = kept;
     return 0;
 }
 
@@ -47,7 +54,7 @@ int inflight_push_take(struct inflight *window, const struct delivery_item *item
 
     if (window->count >= PACKET_ID_COUNT)
         return -ENOSPC;
-    if (window->span == window->capacity && grow(window) < 0)
+    if (window->span == window->capacity && make_room(window) < 0)
         return -ENOMEM;
     while (inflight_find(window, packet_id) != NULL)
         packet_id = packet_id_after(packet_id);
@@ -68,28 +75,38 @@ int inflight_push_take(struct inflight *window, const struct delivery_item *item
     return 0;
 }
 
+/* Steps from one packet ID to another, round the end of their range. */
+static uint32_t id_distance(uint32_t from, uint32_t to)
+{
+    return to >= from ? to - from : to + PACKET_ID_COUNT - from;
+}
+
+static bool is_at(struct inflight *window, uint32_t place, uint16_t packet_id)
+{
+    const struct inflight_entry *entry;
+
+    if (place >= window->span)
+        return false;
+    entry = inflight_at(window, place);
+    return entry->packet_id == packet_id && entry->state != INFLIGHT_FREE;
+}
+
 struct inflight_entry *inflight_find(struct inflight *window, uint16_t packet_id)
 {
-    if (window->span == 0)
+    if (window->span == 0 || packet_id == 0)
         return NULL;
-    /* In sequence unless an ID in use was skipped: then search. */
     uint32_t first = inflight_at(window, 0)->packet_id;
-    uint32_t place = packet_id >= first ? packet_id - first : packet_id + PACKET_ID_COUNT - first;
-    if (place < window->span) {
-        struct inflight_entry *entry = inflight_at(window, place);
-        if (LIKELY(entry->packet_id == packet_id && entry->state != INFLIGHT_FREE))
-            return entry;
-    } else if (packet_id == window->next_packet_id) {
-        struct inflight_entry *last = inflight_at(window, window->span - 1);
-        uint32_t last_place =
-            last->packet_id >= first ? last->packet_id - first : last->packet_id + PACKET_ID_COUNT - first;
-        if (LIKELY(last_place + 1 == window->span))
-            return NULL; /* no ID was skipped: what lies behind the span is unused */
-    }
+    uint32_t last = inflight_at(window, window->span - 1)->packet_id;
+    uint32_t from_front = id_distance(first, packet_id), from_back = id_distance(packet_id, last);
+    if (LIKELY(is_at(window, from_front, packet_id)))
+        return inflight_at(window, from_front);
+    if (is_at(window, window->span - 1 - from_back, packet_id))
+        return inflight_at(window, window->span - 1 - from_back);
+    if (from_front > id_distance(first, last))
+        return NULL; /* not between the oldest and the newest */
     for (uint32_t i = 0; i < window->span; i++) {
-        struct inflight_entry *entry = inflight_at(window, i);
-        if (entry->packet_id == packet_id && entry->state != INFLIGHT_FREE)
-            return entry;
+        if (is_at(window, i, packet_id))
+            return inflight_at(window, i);
     }
     return NULL;
 }

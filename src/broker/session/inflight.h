@@ -1,8 +1,9 @@
 /*
  * inflight: QoS 1 and 2 messages sent to one client and not yet acknowledged (MQTT 5, section 4.3 and 4.4).
  *
- * A ring in sending order. Packet IDs are given in sequence, so an ID tells its place in the ring and an
- * acknowledgement takes constant time; holes that acknowledgements leave are passed over from the front.
+ * A ring in sending order. Packet IDs are given in sequence, so an ID tells its place in the ring, counted from either
+ * end, and an acknowledgement takes constant time. Holes that acknowledgements leave are passed over from the
+ * front; when one old message stays unacknowledged they are pressed out before the ring would grow.
  * When the window is full the session queues instead (mqueue.h).
  * Belongs to one session. Thread: owner.
  */
@@ -40,7 +41,6 @@ struct inflight_entry {
     uint8_t state; /* enum inflight_state */
     bool retain : 1;
     bool shared : 1;
-    bool sent : 1; /* at least once: a further PUBLISH carries DUP */
 };
 
 struct inflight {
@@ -48,7 +48,7 @@ struct inflight {
     uint32_t capacity; /* power of two, or 0 */
     uint32_t head;     /* place of the oldest */
     uint32_t span;     /* entries and holes */
-    uint32_t count;    /* entries */
+    uint16_t count;    /* entries */
     uint16_t next_packet_id;
 };
 

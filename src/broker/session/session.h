@@ -56,39 +56,39 @@ struct session_link {
     struct session *session; /* NULL: none */
 };
 
-struct session_stats {
-    uint64_t deliver_msg;
-    uint64_t enqueue_msg;
-    uint32_t mqueue_dropped;
-};
-
 struct retained_backlog;
+
+/* What a session needs once QoS 1 or 2 or a queue comes into play; most idle sessions never do. */
+struct session_flow {
+    struct inflight inflight;
+    struct mqueue mqueue;
+    struct awaiting_rel awaiting_rel;
+    struct retained_backlog *retained; /* retained messages still to be sent; NULL: none */
+};
 
 struct session {
     struct session_link *link; /* NULL: nobody is connected */
     struct session_host *host;
     const struct zone *zone;
     struct pointer_list subscriptions; /* struct subscription */
-    struct inflight inflight;
-    struct mqueue mqueue;
-    struct awaiting_rel *awaiting_rel;        /* NULL while none */
-    struct retained_backlog *retained;        /* retained messages still to be sent; NULL: none */
-    struct message *will;                     /* NULL: none */
-    struct timer timer;                       /* the earliest of the deadlines below */
-    uint64_t expires_at_ms;                   /* while detached; UINT64_MAX: never */
-    uint64_t will_at_ms;                      /* while detached; UINT64_MAX: no will waits */
-    uint64_t uid;                             /* unique in this process; the messages' from_uid */
-    uint64_t hash;                            /* of the client ID */
-    uint64_t created_at_ms;                   /* wall clock */
-    struct session_stats stats;
-    uint32_t expiry_interval_s; /* UINT32_MAX: never */
+    struct session_flow *flow;         /* NULL: not needed yet */
+    struct message *will;              /* NULL: none */
+    struct timer timer;                /* the earliest of the deadlines below */
+    uint64_t expires_at_ms;            /* while detached; UINT64_MAX: never */
+    uint64_t will_at_ms;               /* while detached; UINT64_MAX: no will waits */
+    uint64_t uid;                      /* unique in this process; the messages' from_uid */
+    uint64_t deliver_count;            /* messages handed to the connection, also again */
+    uint32_t enqueue_count;            /* messages put into the queue; wraps */
+    uint32_t drop_count;               /* messages pushed out of the queue; wraps */
+    uint32_t created_at_s;             /* wall clock */
+    uint32_t expiry_interval_s;        /* UINT32_MAX: never */
     uint32_t will_delay_s;
     uint16_t window; /* unacknowledged messages at most, 1..65,535 */
     uint8_t version; /* enum mqtt_version of the last connection */
-    bool clean_start;
-    bool registered; /* in the registry */
-    bool ended;
-    bool draining; /* in session_drain(): no second time */
+    bool clean_start : 1;
+    bool registered : 1; /* in the registry */
+    bool ended : 1;
+    bool draining : 1; /* in session_drain(): no second time */
     uint16_t client_id_len;
     uint8_t client_id[];
 };
@@ -108,6 +108,9 @@ struct session_attach_options {
     uint8_t version;
     bool clean_start;
 };
+
+/* The hash by which the registry finds a client ID. Thread: any. */
+uint64_t session_hash_of(struct slice client_id);
 
 /* A new session without a connection, not registered. NULL when memory is short. */
 struct session *session_new(struct session_host *host, struct slice client_id, const struct zone *zone);
@@ -157,6 +160,9 @@ enum session_qos2 session_on_publish_qos2(struct session *session, uint16_t pack
 void session_forget_qos2(struct session *session, uint16_t packet_id);
 /* PUBREL. False: unknown packet ID. */
 bool session_on_pubrel(struct session *session, uint16_t packet_id);
+
+/* Keeps a reference to a retained message that is to be sent once session_drain() is called. -ENOMEM. */
+MUST_USE int session_push_retained(struct session *session, const struct delivery_item *item);
 
 /* Sets when the session ends after its connection (a v5 DISCONNECT may change it). */
 void session_set_expiry(struct session *session, uint32_t expiry_interval_s);

@@ -36,6 +36,13 @@ static uint64_t retry_interval_ms(const struct session *session)
     return session->version >= MQTT_V5 ? 0 : session->zone->session.retry_interval_ms;
 }
 
+struct session_flow *session_flow_get(struct session *session)
+{
+    if (session->flow == NULL)
+        session->flow = calloc(1, sizeof(*session->flow));
+    return session->flow;
+}
+
 static enum session_write write_publish(struct session *session, const struct delivery_item *item, uint16_t packet_id,
                                         bool dup)
 {
@@ -48,26 +55,26 @@ static enum session_write write_publish(struct session *session, const struct de
         .retain = item->retain,
     };
 
-    session->stats.deliver_msg++;
+    session->deliver_count++;
     return session->link->ops->publish(session->link, &publish);
 }
 
 /* Sends a QoS 1 or 2 item. True: the window keeps the item's reference now. */
 static bool send_kept(struct session *session, const struct delivery_item *item)
 {
+    struct session_flow *flow = session_flow_get(session);
     uint16_t packet_id;
 
-    if (inflight_push_take(&session->inflight, item, now_of(session), &packet_id) < 0) {
+    if (flow == NULL || inflight_push_take(&flow->inflight, item, now_of(session), &packet_id) < 0) {
         metric_add(METRIC_MESSAGES_DROPPED_NO_MEMORY, 1);
         return false;
     }
     if (UNLIKELY(write_publish(session, item, packet_id, false) == SESSION_TOO_LARGE)) {
         /* As if it had been acknowledged [MQTT-3.1.2-25]. */
-        inflight_remove(&session->inflight, inflight_find(&session->inflight, packet_id));
+        inflight_remove(&flow->inflight, inflight_find(&flow->inflight, packet_id));
         metric_add(METRIC_MESSAGES_DROPPED_TOO_LARGE, 1);
         return false;
     }
-    inflight_find(&session->inflight, packet_id)->sent = true;
     want_tick(session, retry_interval_ms(session));
     return true;
 }
@@ -81,11 +88,12 @@ static void send_qos0(struct session *session, const struct delivery_item *item)
 /* Queues the item of a dispatch. */
 static void enqueue(struct session *session, const struct delivery_item *item)
 {
+    struct session_flow *flow = session_flow_get(session);
     struct delivery_item dropped;
     uint32_t expired;
 
-    session->stats.enqueue_msg++;
-    if (mqueue_push_take(&session->mqueue, &session->zone->session, item, now_of(session), &dropped, &expired) < 0) {
+    session->enqueue_count++;
+    if (flow == NULL || mqueue_push_take(&flow->mqueue, &session->zone->session, item, now_of(session), &dropped, &expired) < 0) {
         metric_add(METRIC_MESSAGES_DROPPED_NO_MEMORY, 1);
         return;
     }
@@ -94,7 +102,7 @@ static void enqueue(struct session *session, const struct delivery_item *item)
         metric_add(METRIC_MESSAGES_EXPIRED, expired);
     if (dropped.message == NULL)
         return;
-    session->stats.mqueue_dropped++;
+    session->drop_count++;
     metric_add(METRIC_MESSAGES_QUEUE_FULL, 1);
     log_client_limited(LOG_LEVEL_WARNING, session_client_id(session), NULL,
                        "[Session] the message queue is full (max_mqueue_len = %u), dropping the oldest message",
@@ -111,7 +119,8 @@ static void deliver_qos0(struct session *session, const struct delivery_item *it
 
     if (LIKELY(session->link != NULL && session->link->ops->writable(session->link))) {
         /* Overtakes QoS 1 and 2 messages that wait for the window, never QoS 0 ones. */
-        if (LIKELY(session->mqueue.qos0_count == 0 && session->retained == NULL)) {
+        if (LIKELY(session->flow == NULL ||
+                   (session->flow->mqueue.qos0_count == 0 && session->flow->retained == NULL))) {
             send_qos0(session, item);
             return;
         }
@@ -129,7 +138,11 @@ static void deliver_qos0(struct session *session, const struct delivery_item *it
 
 bool session_has_room(const struct session *session)
 {
-    return session->link != NULL && session->inflight.count < session->window && session->mqueue.count == 0 &&
+    const struct session_flow *flow = session->flow;
+
+    return session->link != NULL &&
+           (flow == NULL ||
+            (flow->inflight.count < session->window && flow->mqueue.count == 0 && flow->retained == NULL)) &&
            session->link->ops->writable(session->link);
 }
 
@@ -137,7 +150,7 @@ void session_deliver(struct session *session, const struct delivery_item *item)
 {
     if (item->qos == 0) {
         deliver_qos0(session, item);
-    } else if (LIKELY(session->retained == NULL && session_has_room(session))) {
+    } else if (LIKELY(session_has_room(session))) {
         if (LIKELY(send_kept(session, item)))
             session->host->refs_taken++;
     } else {
@@ -160,7 +173,7 @@ static bool drain_item(struct session *session, const struct delivery_item *item
         message_unref(item->message);
         return true;
     }
-    if (session->inflight.count >= session->window)
+    if (session->flow->inflight.count >= session->window)
         return false;
     if (!send_kept(session, item))
         message_unref(item->message);
@@ -169,15 +182,16 @@ static bool drain_item(struct session *session, const struct delivery_item *item
 
 void session_drain(struct session *session)
 {
+    struct session_flow *flow = session->flow;
     struct delivery_item item;
 
-    if (session->link == NULL || session->draining)
+    if (session->link == NULL || flow == NULL || session->draining)
         return;
     session->draining = true;
-    while (retained_backlog_peek(session->retained, &item) && drain_item(session, &item))
-        retained_backlog_pop(&session->retained);
-    while (session->retained == NULL && mqueue_peek(&session->mqueue, &item) && drain_item(session, &item))
-        mqueue_pop(&session->mqueue);
+    while (retained_backlog_peek(flow->retained, &item) && drain_item(session, &item))
+        retained_backlog_pop(&flow->retained);
+    while (flow->retained == NULL && mqueue_peek(&flow->mqueue, &item) && drain_item(session, &item))
+        mqueue_pop(&flow->mqueue);
     session->draining = false;
 }
 
@@ -190,7 +204,7 @@ static void resend(struct session *session, struct inflight_entry *entry, uint64
     }
     if (message_expired(entry->message, now_ms)) {
         metric_add(METRIC_MESSAGES_EXPIRED, 1);
-        message_unref(inflight_remove(&session->inflight, entry));
+        message_unref(inflight_remove(&session->flow->inflight, entry));
         return;
     }
     struct delivery_item item = {
@@ -200,11 +214,9 @@ static void resend(struct session *session, struct inflight_entry *entry, uint64
         .retain = entry->retain,
         .shared = entry->shared,
     };
-    bool dup = entry->sent;
-    entry->sent = true;
-    if (write_publish(session, &item, entry->packet_id, dup) == SESSION_TOO_LARGE) {
+    if (write_publish(session, &item, entry->packet_id, true) == SESSION_TOO_LARGE) {
         metric_add(METRIC_MESSAGES_DROPPED_TOO_LARGE, 1);
-        message_unref(inflight_remove(&session->inflight, entry));
+        message_unref(inflight_remove(&session->flow->inflight, entry));
     }
 }
 
@@ -212,7 +224,7 @@ static void resend(struct session *session, struct inflight_entry *entry, uint64
  * place that moves is found again by counting from the end. */
 static void resend_older(struct session *session, uint64_t now_ms, uint32_t age_ms)
 {
-    struct inflight *window = &session->inflight;
+    struct inflight *window = &session->flow->inflight;
 
     for (uint32_t left = window->span; left > 0; left--) {
         if (left > window->span)
@@ -225,64 +237,89 @@ static void resend_older(struct session *session, uint64_t now_ms, uint32_t age_
 
 void session_resume(struct session *session)
 {
+    struct session_flow *flow = session->flow;
+
+    if (flow == NULL)
+        return;
     resend_older(session, now_of(session), 0);
-    if (session->inflight.count > 0)
+    if (flow->inflight.count > 0)
         want_tick(session, retry_interval_ms(session));
-    if (session->awaiting_rel != NULL)
+    if (flow->awaiting_rel.count > 0)
         want_tick(session, session->zone->session.await_rel_timeout_ms);
     session_drain(session);
 }
 
+/* Forgets inbound QoS 2 IDs that were never released. */
+static void expire_awaiting_rel(struct session *session, uint64_t now_ms, uint64_t timeout_ms)
+{
+    uint32_t expired;
+
+    if (timeout_ms == 0 || now_ms <= timeout_ms)
+        return;
+    expired = awaiting_rel_expire(&session->flow->awaiting_rel, (uint32_t)((now_ms - timeout_ms) / 1000));
+    if (expired == 0)
+        return;
+    metric_add(METRIC_MESSAGES_QOS2_EXPIRED, expired);
+    log_client_limited(LOG_LEVEL_WARNING, session_client_id(session), NULL,
+                       "[Session] forgot %u QoS 2 packet ids: no PUBREL came within await_rel_timeout", expired);
+}
+
 void session_tick(struct session *session, uint64_t now_ms)
 {
-    const struct zone_session *settings = &session->zone->session;
+    uint64_t timeout_ms = session->zone->session.await_rel_timeout_ms;
     uint64_t retry_ms = retry_interval_ms(session), next_ms = 0;
+    struct session_flow *flow = session->flow;
 
-    if (retry_ms > 0 && session->inflight.count > 0) {
+    if (flow == NULL)
+        return;
+    if (retry_ms > 0 && flow->inflight.count > 0) {
         resend_older(session, now_ms, (uint32_t)retry_ms);
         next_ms = retry_ms;
     }
-    if (session->awaiting_rel != NULL && settings->await_rel_timeout_ms > 0) {
-        uint64_t timeout_ms = settings->await_rel_timeout_ms;
-        uint32_t expired =
-            now_ms > timeout_ms ? awaiting_rel_expire(session->awaiting_rel, (uint32_t)((now_ms - timeout_ms) / 1000))
-                                : 0;
-        metric_add(METRIC_MESSAGES_QOS2_EXPIRED, expired);
-        if (expired > 0)
-            log_client_limited(LOG_LEVEL_WARNING, session_client_id(session), NULL,
-                               "[Session] forgot %u QoS 2 packet ids: no PUBREL came within await_rel_timeout", expired);
-        if (session->awaiting_rel->count > 0 && (next_ms == 0 || timeout_ms < next_ms))
-            next_ms = timeout_ms;
-    }
-    if (session->mqueue.count > 0)
-        metric_add(METRIC_MESSAGES_EXPIRED, mqueue_purge(&session->mqueue, now_ms));
+    expire_awaiting_rel(session, now_ms, timeout_ms);
+    if (flow->awaiting_rel.count > 0 && timeout_ms > 0 && (next_ms == 0 || timeout_ms < next_ms))
+        next_ms = timeout_ms;
+    if (flow->mqueue.count > 0)
+        metric_add(METRIC_MESSAGES_EXPIRED, mqueue_purge(&flow->mqueue, now_ms));
     want_tick(session, next_ms > 2000 ? next_ms / 2 : next_ms);
+}
+
+/* The window's entry, or NULL. */
+static struct inflight_entry *find_inflight(struct session *session, uint16_t packet_id)
+{
+    return session->flow == NULL ? NULL : inflight_find(&session->flow->inflight, packet_id);
+}
+
+/* An acknowledgement made room. */
+static inline void drain_if_waiting(struct session *session)
+{
+    if (session->flow->mqueue.count > 0 || session->flow->retained != NULL)
+        session_drain(session);
 }
 
 int session_on_puback(struct session *session, uint16_t packet_id)
 {
-    struct inflight_entry *entry = inflight_find(&session->inflight, packet_id);
+    struct inflight_entry *entry = find_inflight(session, packet_id);
 
     if (entry == NULL)
         return -ENOENT;
     if (entry->state != INFLIGHT_WAIT_PUBACK)
         return -EPROTO;
-    message_unref(inflight_remove(&session->inflight, entry));
-    if (session->mqueue.count > 0 || session->retained != NULL)
-        session_drain(session);
+    message_unref(inflight_remove(&session->flow->inflight, entry));
+    drain_if_waiting(session);
     return 0;
 }
 
 int session_on_pubrec(struct session *session, uint16_t packet_id, enum reason_code code)
 {
-    struct inflight_entry *entry = inflight_find(&session->inflight, packet_id);
+    struct inflight_entry *entry = find_inflight(session, packet_id);
 
     if (entry == NULL)
         return -ENOENT;
     if (entry->state == INFLIGHT_WAIT_PUBACK)
         return -EPROTO;
     if (code >= REASON_UNSPECIFIED_ERROR) { /* the client refused it: the exchange is over [MQTT-4.3.3-4] */
-        message_unref(inflight_remove(&session->inflight, entry));
+        message_unref(inflight_remove(&session->flow->inflight, entry));
         session_drain(session);
         return 0;
     }
@@ -295,32 +332,29 @@ int session_on_pubrec(struct session *session, uint16_t packet_id, enum reason_c
 
 int session_on_pubcomp(struct session *session, uint16_t packet_id)
 {
-    struct inflight_entry *entry = inflight_find(&session->inflight, packet_id);
+    struct inflight_entry *entry = find_inflight(session, packet_id);
 
     if (entry == NULL)
         return -ENOENT;
     if (entry->state != INFLIGHT_WAIT_PUBCOMP)
         return -EPROTO;
-    inflight_remove(&session->inflight, entry);
-    if (session->mqueue.count > 0 || session->retained != NULL)
-        session_drain(session);
+    inflight_remove(&session->flow->inflight, entry);
+    drain_if_waiting(session);
     return 0;
 }
 
 enum session_qos2 session_on_publish_qos2(struct session *session, uint16_t packet_id)
 {
     uint32_t max = session->zone->session.max_awaiting_rel;
+    struct session_flow *flow = session_flow_get(session);
 
-    if (session->awaiting_rel == NULL) {
-        session->awaiting_rel = calloc(1, sizeof(*session->awaiting_rel));
-        if (session->awaiting_rel == NULL)
-            return SESSION_QOS2_NO_MEMORY;
-    }
-    if (awaiting_rel_has(session->awaiting_rel, packet_id))
+    if (flow == NULL)
+        return SESSION_QOS2_NO_MEMORY;
+    if (awaiting_rel_has(&flow->awaiting_rel, packet_id))
         return SESSION_QOS2_DUPLICATE;
-    if (max > 0 && session->awaiting_rel->count >= max)
+    if (max > 0 && flow->awaiting_rel.count >= max)
         return SESSION_QOS2_FULL;
-    if (awaiting_rel_add(session->awaiting_rel, packet_id, (uint32_t)(now_of(session) / 1000)) < 0)
+    if (awaiting_rel_add(&flow->awaiting_rel, packet_id, (uint32_t)(now_of(session) / 1000)) < 0)
         return SESSION_QOS2_NO_MEMORY;
     want_tick(session, session->zone->session.await_rel_timeout_ms);
     return SESSION_QOS2_NEW;
@@ -328,13 +362,22 @@ enum session_qos2 session_on_publish_qos2(struct session *session, uint16_t pack
 
 void session_forget_qos2(struct session *session, uint16_t packet_id)
 {
-    if (session->awaiting_rel != NULL)
-        awaiting_rel_remove(session->awaiting_rel, packet_id);
+    session_on_pubrel(session, packet_id);
 }
 
 bool session_on_pubrel(struct session *session, uint16_t packet_id)
 {
-    return session->awaiting_rel != NULL && awaiting_rel_remove(session->awaiting_rel, packet_id);
+    return session->flow != NULL && awaiting_rel_remove(&session->flow->awaiting_rel, packet_id);
+}
+
+int session_push_retained(struct session *session, const struct delivery_item *item)
+{
+    struct session_flow *flow = session_flow_get(session);
+    int err = flow == NULL ? -ENOMEM : retained_backlog_push_take(&flow->retained, item);
+
+    if (err == 0)
+        message_ref(item->message);
+    return err;
 }
 
 /* The `skip`-th of the targets whose filter matches, or NULL. */
@@ -358,8 +401,8 @@ void session_redispatch_shared(struct session *session, const struct shared_targ
     const struct message *last = NULL;
     uint32_t copies = 0;
 
-    while (targets->count > 0 && mqueue_peek(&session->mqueue, &item)) {
-        mqueue_pop(&session->mqueue);
+    while (targets->count > 0 && mqueue_peek(&session->flow->mqueue, &item)) {
+        mqueue_pop(&session->flow->mqueue);
         copies = item.message == last ? copies + 1 : 0;
         last = item.message;
         struct shared_target *target =
