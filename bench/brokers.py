@@ -76,6 +76,7 @@ class Broker:
 
     def __init__(self):
         self.process = None
+        self.environment = dict(os.environ)
         self.directory = None
         self.port = 0
         self.pid = 0
@@ -95,7 +96,7 @@ class Broker:
         command = self.prepare()
         with open(os.path.join(self.directory, "output"), "wb") as output:
             self.process = subprocess.Popen(command, cwd=self.directory, stdin=subprocess.DEVNULL, stdout=output,
-                                            stderr=subprocess.STDOUT, start_new_session=True)
+                                            stderr=subprocess.STDOUT, env=self.environment, start_new_session=True)
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline and self.process.poll() is None:
             inodes = listening_inodes(self.port)
@@ -205,6 +206,9 @@ class Emqc(Broker):
         with open(os.path.join(root, "etc", "emqx.conf"), "a", encoding="utf-8") as config:
             config.write("\n## added by the benchmark; of a key given twice the last counts\n")
             config.writelines(f"{key} = {value}\n" for key, value in settings.items())
+        # Settings of the user's environment would win over the file.
+        self.environment = {key: value for key, value in os.environ.items() if not key.startswith("EMQX_")}
+        self.environment["EMQX_ROOT"] = root
         return [os.path.join(root, "bin", "emqx"), "foreground"]
 
 

@@ -43,7 +43,7 @@ def parse_arguments():
 
 def find_bench(given):
     """emqx_bench: as given, or from the build directory of make."""
-    candidates = [given] if given else [os.path.join(ROOT, "build", "bench", "emqx_bench", "emqx_bench"),
+    candidates = [given] if given else [os.path.join(ROOT, "build", "release", "bench", "emqx_bench", "emqx_bench"),
                                         os.path.join(ROOT, "_rel", "emqx", "bin", "emqx_bench")]
     for path in candidates:
         if os.access(path, os.X_OK):

@@ -90,6 +90,7 @@ struct load {
     uint32_t topic_number_at;
     struct publisher *listed; /* publishers that may have something to send */
     bool publishing;
+    bool measuring; /* neither warm-up nor drain: latencies are recorded */
     uint64_t sent;
     uint64_t refused; /* PUBLISHes answered with an error */
     /* schedule of --rate */

@@ -88,7 +88,8 @@ static void idle_filter(const struct subscriber *subscriber, uint32_t index, cha
     if (index == 0)
         own_filter(subscriber, index, out);
     else
-        (void)snprintf(out, LOAD_TOPIC_MAX, "%s/more/%u/%u/+", topic_prefix(subscriber->load), subscriber->index, index);
+        (void)snprintf(out, LOAD_TOPIC_MAX, "%s/more/%u/%u/+", topic_prefix(subscriber->load), subscriber->index,
+                       index);
 }
 
 static const struct load_pattern patterns[] = {
@@ -201,8 +202,7 @@ static int init_subscriber(struct load *load, uint32_t index)
     subscriber->index = index;
     subscriber->filter_goal = 1;
     if (load->topic_count > 1)
-        subscriber->filter_goal =
-            (load->filter_count - index + load->subscriber_count - 1) / load->subscriber_count;
+        subscriber->filter_goal = (load->filter_count - index + load->subscriber_count - 1) / load->subscriber_count;
     if (load->publisher_count == 0)
         return 0;
     return flow_view_init(&subscriber->view, one_each ? index : 0, one_each ? 1 : load->publisher_count);
