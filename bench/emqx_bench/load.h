@@ -18,7 +18,8 @@
 #include "publish_frame.h"
 #include "tracker.h"
 
-#define LOAD_TOPIC_MAX 512u /* bytes, with the terminating zero */
+#define LOAD_TOPIC_MAX 512u        /* bytes, with the terminating zero */
+#define LOAD_TOPIC_PREFIX_MAX 129u /* the same */
 
 struct load;
 
@@ -86,10 +87,12 @@ struct load {
     uint32_t subscriber_count;
     uint32_t filter_count; /* in all */
     uint32_t window;
+    char topic_prefix[LOAD_TOPIC_PREFIX_MAX];
     uint32_t topic_count; /* topics a publisher goes through; 1: its own */
     uint32_t topic_number_at;
     struct publisher *listed; /* publishers that may have something to send */
     bool publishing;
+    bool measuring; /* neither warm-up nor drain: latencies are recorded */
     uint64_t sent;
     uint64_t refused; /* PUBLISHes answered with an error */
     /* schedule of --rate */

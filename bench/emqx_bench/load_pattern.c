@@ -32,7 +32,7 @@ static uint32_t to_all(const struct load *load)
 
 static const char *topic_prefix(const struct load *load)
 {
-    return load->options->topic_prefix;
+    return load->topic_prefix;
 }
 
 static void one_topic(const struct publisher *publisher, char *out)
@@ -88,7 +88,8 @@ static void idle_filter(const struct subscriber *subscriber, uint32_t index, cha
     if (index == 0)
         own_filter(subscriber, index, out);
     else
-        (void)snprintf(out, LOAD_TOPIC_MAX, "%s/more/%u/%u/+", topic_prefix(subscriber->load), subscriber->index, index);
+        (void)snprintf(out, LOAD_TOPIC_MAX, "%s/more/%u/%u/+", topic_prefix(subscriber->load), subscriber->index,
+                       index);
 }
 
 static const struct load_pattern patterns[] = {
@@ -123,6 +124,19 @@ static uint32_t default_window(const struct load *load)
     return window == 0 ? 1 : window < WINDOW_DEFAULT ? window : WINDOW_DEFAULT;
 }
 
+/* Each run has topics of its own: a broker may still know subscribers of the run before. */
+static bool set_topic_prefix(struct load *load)
+{
+    const char *given = load->options->topic_prefix;
+    int len;
+
+    if (given != NULL)
+        len = snprintf(load->topic_prefix, sizeof(load->topic_prefix), "%s", given);
+    else
+        len = snprintf(load->topic_prefix, sizeof(load->topic_prefix), "bench/%u", (unsigned)getpid());
+    return len >= 0 && (size_t)len < sizeof(load->topic_prefix);
+}
+
 static int resolve_counts(struct load *load)
 {
     const struct options *options = load->options;
@@ -130,7 +144,7 @@ static int resolve_counts(struct load *load)
 
     if (pattern == NULL)
         return refuse("--pattern must be fan-out, fan-in, pair, shared, wildcard or idle");
-    if (strlen(options->topic_prefix) > 128)
+    if (!set_topic_prefix(load))
         return refuse("--topic-prefix must be at most 128 bytes");
     load->pattern = pattern;
     load->publisher_count = options->publisher_count > 0 ? options->publisher_count : pattern->publisher_count;
@@ -145,7 +159,7 @@ static int resolve_counts(struct load *load)
         if (load->subscriber_count < 2 || load->filter_count < 2 * load->subscriber_count)
             return refuse("wildcard needs at least 2 subscribers and 2 filters for each");
         load->topic_count = load->filter_count / 2;
-        load->topic_number_at = (uint32_t)strlen(options->topic_prefix) + (uint32_t)strlen("/wild/");
+        load->topic_number_at = (uint32_t)strlen(load->topic_prefix) + (uint32_t)strlen("/wild/");
     } else if (load->filter_count > 0 && strcmp(pattern->name, "idle") != 0) {
         return refuse("--filters belongs to wildcard and idle");
     }
@@ -201,8 +215,7 @@ static int init_subscriber(struct load *load, uint32_t index)
     subscriber->index = index;
     subscriber->filter_goal = 1;
     if (load->topic_count > 1)
-        subscriber->filter_goal =
-            (load->filter_count - index + load->subscriber_count - 1) / load->subscriber_count;
+        subscriber->filter_goal = (load->filter_count - index + load->subscriber_count - 1) / load->subscriber_count;
     if (load->publisher_count == 0)
         return 0;
     return flow_view_init(&subscriber->view, one_each ? index : 0, one_each ? 1 : load->publisher_count);

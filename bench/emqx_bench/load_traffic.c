@@ -176,7 +176,8 @@ static void on_subscriber_publish(struct client *client, const struct wire_publi
     result = tracker_receive(&load->tracker, &subscriber->view, &stamp);
     if (UNLIKELY(result == TRACK_FAULT))
         return;
-    histogram_record(&load->latency, load->loop.now_ns - stamp.sent_ns);
+    if (load->measuring)
+        histogram_record(&load->latency, load->loop.now_ns - stamp.sent_ns);
     if (result == TRACK_COMPLETE)
         list_publisher(&load->publishers[stamp.publisher]);
 }

@@ -164,8 +164,8 @@ static bool finished(const struct simple *simple)
     const struct options *options = simple->options;
     const struct simple_counts *counts = &simple->counts;
 
-    if (stop_requested() || (options->duration_s > 0 &&
-                             simple->loop.now_ns >= simple->start_ns + options->duration_s * NS_PER_S))
+    if (stop_requested() ||
+        (options->duration_s > 0 && simple->loop.now_ns >= simple->start_ns + options->duration_s * NS_PER_S))
         return true;
     if (simple->opened == options->count && counts->failed + counts->closed == options->count)
         return true;
