@@ -106,7 +106,8 @@ int broker_register_session(struct broker *broker, struct session *session, stru
 {
     struct slice client_id = session_client_id(session);
     void *existing = NULL;
-    int err = rcu_table_insert(broker->registry, session_hash_of(client_id), session_matches, &client_id, session, &existing);
+    int err = rcu_table_insert(broker->registry, session_hash_of(client_id), session_matches, &client_id, session,
+                               &existing);
 
     *out_existing = existing;
     session->registered = err == 0;

@@ -96,8 +96,8 @@ static void deliver_remote_take(struct broker_worker *worker, uint16_t id, enum 
         worker->congested = to;
 }
 
-static void deliver_local(struct broker_worker *worker, enum delivery_kind kind, void *target,
-                          struct message *message, uint32_t attempt)
+static void deliver_local(struct broker_worker *worker, enum delivery_kind kind, void *target, struct message *message,
+                          uint32_t attempt)
 {
     if (kind == DELIVERY_LIST)
         subscriber_list_deliver(&worker->host, target, message);

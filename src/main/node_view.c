@@ -25,8 +25,8 @@ struct stored_row {
 };
 
 struct query {
-    struct post post;           /* to the worker */
-    struct loop_post answer;    /* back */
+    struct post post;        /* to the worker */
+    struct loop_post answer; /* back */
     struct node *node;
     uint32_t worker;
     uint64_t sequence;
@@ -199,8 +199,7 @@ static void answer_listeners(struct loop_post *post)
     struct later *later = CONTAINER_OF(post, struct later, post);
     struct node *node = later->node;
     struct listener_row *rows = calloc(node->listener_count + 1, sizeof(*rows));
-    struct shutdown_count *counts =
-        calloc((node->listener_count + 1) * LISTENER_SHUTDOWN_REASON_MAX, sizeof(*counts));
+    struct shutdown_count *counts = calloc((node->listener_count + 1) * LISTENER_SHUTDOWN_REASON_MAX, sizeof(*counts));
     uint32_t count = rows == NULL || counts == NULL ? 0 : node->listener_count;
 
     for (uint32_t i = 0; i < count; i++) {

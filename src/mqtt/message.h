@@ -27,16 +27,16 @@ struct message {
     const uint8_t *topic;      /* with mountpoint */
     const uint8_t *properties; /* v5, forwardable ones (mqtt_properties_forwardable()) */
     const uint8_t *payload;
-    uint64_t created_ms;  /* CLOCK_MONOTONIC */
-    void *taken_buffer;   /* freed with the message; NULL: none */
-    uint8_t data[];       /* client id, topic, properties, payload */
+    uint64_t created_ms; /* CLOCK_MONOTONIC */
+    void *taken_buffer;  /* freed with the message; NULL: none */
+    uint8_t data[];      /* client id, topic, properties, payload */
 };
 
 struct message_options {
     struct slice mountpoint; /* put before the topic */
     struct slice topic;
     struct slice payload;
-    struct slice client_id; /* of the publisher, or the name of a part of the broker */
+    struct slice client_id;                   /* of the publisher, or the name of a part of the broker */
     const struct mqtt_properties *properties; /* NULL: none */
     uint64_t now_ms;
     uint8_t qos;

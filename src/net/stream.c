@@ -219,8 +219,8 @@ static ssize_t send_some(struct stream *stream, size_t *out_offered)
         size_t left = chunk->len - chunk->sent;
         if (left == 0)
             continue;
-        parts[header.msg_iovlen++] =
-            (struct iovec){.iov_base = (void *)(uintptr_t)(chunk->bytes + chunk->sent), .iov_len = left};
+        parts[header.msg_iovlen++] = (struct iovec){.iov_base = (void *)(uintptr_t)(chunk->bytes + chunk->sent),
+                                                    .iov_len = left};
         offered += left;
     }
     *out_offered = offered;

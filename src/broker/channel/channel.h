@@ -36,8 +36,8 @@ bool channel_kick(struct worker *worker, struct slice client_id);
 /* A row about one connected client; texts are valid during the call. */
 struct channel_client {
     struct slice client_id;
-    struct slice user_name; /* data NULL: none */
-    const char *peer_name;  /* "ip:port" */
+    struct slice user_name;  /* data NULL: none */
+    const char *peer_name;   /* "ip:port" */
     uint64_t connected_at_s; /* since 1970 */
     bool clean_start;
     uint8_t version;

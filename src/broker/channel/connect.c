@@ -261,7 +261,8 @@ static void take_connect(struct connection *connection, const struct mqtt_connec
 
 static void take_alias_maximum(struct connection *connection, const struct mqtt_connect *connect)
 {
-    uint16_t alias_max = connect->level == MQTT_V5 && mqtt_properties_have(&connect->properties, MQTT_PROP_TOPIC_ALIAS_MAXIMUM)
+    uint16_t alias_max = connect->level == MQTT_V5 &&
+                                 mqtt_properties_have(&connect->properties, MQTT_PROP_TOPIC_ALIAS_MAXIMUM)
                              ? connect->properties.topic_alias_maximum
                              : 0;
 
@@ -368,10 +369,10 @@ static enum handled accept_client(struct opening *opening, struct session *sessi
     struct mqtt_properties properties;
     struct session_attach_options attach = {
         .link = &connection->link,
-        .will_delay_s =
-            connect->has_will && mqtt_properties_have(&connect->will.properties, MQTT_PROP_WILL_DELAY_INTERVAL)
-                ? connect->will.properties.will_delay_interval_s
-                : 0,
+        .will_delay_s = connect->has_will &&
+                                mqtt_properties_have(&connect->will.properties, MQTT_PROP_WILL_DELAY_INTERVAL)
+                            ? connect->will.properties.will_delay_interval_s
+                            : 0,
         .expiry_interval_s = expiry_interval_s(connection, connect),
         .version = connect->level,
         .clean_start = connect->clean_start,
@@ -438,10 +439,10 @@ enum handled channel_on_connect(struct connection *connection, const struct mqtt
         connection->version = packet.connect.level;
     if (code != REASON_SUCCESS)
         return refuse_malformed(connection, &packet.connect, code, why);
-    connection->problem_information =
-        connection->version >= MQTT_V5 &&
-        (!mqtt_properties_have(&packet.connect.properties, MQTT_PROP_REQUEST_PROBLEM_INFORMATION) ||
-         packet.connect.properties.request_problem_information != 0);
+    connection->problem_information = connection->version >= MQTT_V5 &&
+                                      (!mqtt_properties_have(&packet.connect.properties,
+                                                             MQTT_PROP_REQUEST_PROBLEM_INFORMATION) ||
+                                       packet.connect.properties.request_problem_information != 0);
     code = check(connection, &packet.connect, &why);
     choose_client_id(&opening);
     if (code != REASON_SUCCESS)

@@ -218,8 +218,7 @@ static enum handled handle_decoded(struct connection *connection, const struct m
     case MQTT_AUTH:
         metric_add(METRIC_PACKETS_AUTH_RECEIVED, 1);
         return connection_refuse(connection, REASON_PROTOCOL_ERROR, "AUTH without an authentication method");
-    default:
-        return connection_refuse(connection, REASON_PROTOCOL_ERROR, "a second CONNECT");
+    default: return connection_refuse(connection, REASON_PROTOCOL_ERROR, "a second CONNECT");
     }
 }
 
@@ -236,17 +235,14 @@ static enum handled handle_packet(struct connection *connection, const struct mq
         return connection_refuse(connection, REASON_PROTOCOL_ERROR, "the first packet is not CONNECT");
     }
     switch (frame->type) {
-    case MQTT_PUBLISH:
-        return channel_on_publish(connection, frame, body);
+    case MQTT_PUBLISH: return channel_on_publish(connection, frame, body);
     case MQTT_PUBACK:
     case MQTT_PUBREC:
     case MQTT_PUBREL:
-    case MQTT_PUBCOMP:
-        return channel_on_ack(connection, frame, body);
+    case MQTT_PUBCOMP: return channel_on_ack(connection, frame, body);
     case MQTT_CONNECT:
         return connection_refuse(connection, REASON_PROTOCOL_ERROR, "a second CONNECT"); /* [MQTT-3.1.0-2] */
-    default:
-        break;
+    default: break;
     }
     code = mqtt_decode((enum mqtt_version)connection->version, MQTT_FROM_CLIENT, frame, body, &packet, &error);
     if (code != REASON_SUCCESS)
@@ -378,13 +374,13 @@ static void read_some(struct connection *connection, bool to_the_end)
 
     while (connection_open(connection)) {
         if (connection->paused)
-            return; /* who goes on again reads to the end */
+            return;          /* who goes on again reads to the end */
         if (rounds++ >= 4) { /* the others' turn */
             connection_make_ready(connection);
             return;
         }
         ssize_t got = connection->partial_len >= DIRECT_READ_AT ? read_direct(connection, &full)
-                                                                 : read_pooled(connection, &full);
+                                                                : read_pooled(connection, &full);
         if (got == -EAGAIN || got == -EWOULDBLOCK)
             return;
         if (got <= 0) {
@@ -639,8 +635,7 @@ void channel_on_accept(struct worker *worker, struct listener *listener, int fd,
         connection_finish(connection);
         return;
     }
-    timer_start(worker_timers(worker), &connection->timer,
-                worker_now_ms(worker) + connection->zone->idle_timeout_ms);
+    timer_start(worker_timers(worker), &connection->timer, worker_now_ms(worker) + connection->zone->idle_timeout_ms);
 }
 
 /* Those still in the ready list wait for the next turn. */

@@ -49,7 +49,6 @@ struct token_bucket {
     uint64_t filled_ms;
 };
 
-
 /* What only some connections need; made when first used. */
 struct connection_extras {
     struct slice user_name;  /* owned; data NULL: none */
@@ -129,9 +128,9 @@ static inline bool connection_open(const struct connection *connection)
 
 /* How a packet's handler ended. */
 enum handled {
-    HANDLED,       /* go on with the next packet */
-    HANDLED_STOP,  /* the connection was closed, paused or handed over: look at its state */
-    HANDLED_AGAIN, /* paused before this packet: it must come again */
+    HANDLED,             /* go on with the next packet */
+    HANDLED_STOP,        /* the connection was closed, paused or handed over: look at its state */
+    HANDLED_AGAIN,       /* paused before this packet: it must come again */
     HANDLED_TOOK_BUFFER, /* a message took the partial buffer over; nothing was behind the packet */
 };
 

@@ -75,7 +75,8 @@ static void end(struct connection *connection, const char *reason, bool drop_wil
     if (connection->extras != NULL)
         worker_wait_cancel(&connection->extras->waiter);
     connection_release(connection, reason);
-    if (!linger || connection->stream.failed || stream_flush(&connection_host(connection)->streams, &connection->stream) < 0) {
+    if (!linger || connection->stream.failed ||
+        stream_flush(&connection_host(connection)->streams, &connection->stream) < 0) {
         connection_finish(connection);
         return;
     }
@@ -132,14 +133,16 @@ enum handled connection_refuse(struct connection *connection, enum reason_code c
     log_client_limited(LOG_LEVEL_WARNING, client_id_of(connection), peer,
                        "[Channel] %s (0x%02X %s), closing the connection", error, code, reason_code_name(code));
     metric_add(METRIC_CONNECTIONS_MALFORMED, 1);
-    connection_close(connection, code,
-                     code == REASON_MALFORMED_PACKET ? "parse_error" : reason_code_name(code));
+    connection_close(connection, code, code == REASON_MALFORMED_PACKET ? "parse_error" : reason_code_name(code));
     return HANDLED_STOP;
 }
 
 void connection_peer_gone(struct connection *connection, ssize_t result)
 {
-    const char *reason = result == 0 ? "closed" : result == -ECONNRESET ? "econnreset" : result == -ETIMEDOUT ? "etimedout" : "einval";
+    const char *reason = result == 0             ? "closed"
+                         : result == -ECONNRESET ? "econnreset"
+                         : result == -ETIMEDOUT  ? "etimedout"
+                                                 : "einval";
 
     if (connection->state == CONNECTION_LINGER)
         connection_finish(connection);

@@ -18,11 +18,11 @@ static struct connection *connection_of(struct session_link *link)
 /* The parts of one PUBLISH before it is written. */
 struct frame_plan {
     struct slice topic;
-    uint16_t alias;           /* 0: none */
-    uint32_t expiry_left_s;   /* with has_expiry */
-    uint32_t properties_len;  /* v5: without the length itself */
+    uint16_t alias;          /* 0: none */
+    uint32_t expiry_left_s;  /* with has_expiry */
+    uint32_t properties_len; /* v5: without the length itself */
     uint32_t remaining_len;
-    uint32_t payload_copied;  /* the whole payload or nothing */
+    uint32_t payload_copied; /* the whole payload or nothing */
 };
 
 static struct slice without_mountpoint(const struct connection *connection, struct slice topic)
@@ -64,8 +64,7 @@ static uint64_t plan_frame(const struct connection *connection, const struct ses
         remaining += mqtt_varint_size(plan->properties_len) + plan->properties_len;
     }
     plan->remaining_len = (uint32_t)remaining;
-    return remaining > MQTT_REMAINING_LENGTH_MAX ? UINT64_MAX
-                                                 : 1 + mqtt_varint_size((uint32_t)remaining) + remaining;
+    return remaining > MQTT_REMAINING_LENGTH_MAX ? UINT64_MAX : 1 + mqtt_varint_size((uint32_t)remaining) + remaining;
 }
 
 static uint8_t *put_bytes(uint8_t *out, const void *bytes, size_t len)

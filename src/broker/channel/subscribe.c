@@ -64,8 +64,8 @@ static enum reason_code check_filter(const struct connection *connection, const 
     return REASON_SUCCESS;
 }
 
-static enum reason_code subscribe_one(struct connection *connection, struct request *request,
-                                      uint32_t subscription_id, bool *out_is_new)
+static enum reason_code subscribe_one(struct connection *connection, struct request *request, uint32_t subscription_id,
+                                      bool *out_is_new)
 {
     struct session *session = connection->link.session;
     uint32_t max = connection->zone->session.max_subscriptions;
@@ -109,8 +109,7 @@ static void send_retained(struct connection *connection, const struct request *r
                           bool is_new)
 {
     struct session *session = connection->link.session;
-    struct retained_visit visit = {
-        .session = session, .subscription_id = subscription_id, .qos = request->options.qos};
+    struct retained_visit visit = {.session = session, .subscription_id = subscription_id, .qos = request->options.qos};
     uint8_t handling = request->options.retain_handling;
 
     if (request->filter.group.data != NULL || handling == 2 || (handling == 1 && !is_new))
@@ -122,8 +121,7 @@ static void send_retained(struct connection *connection, const struct request *r
 static void send_suback(struct connection *connection, enum mqtt_type type, uint16_t packet_id, uint8_t *codes,
                         uint32_t count)
 {
-    struct mqtt_packet packet = {.type = type,
-                                 .suback = {.packet_id = packet_id, .codes = slice_make(codes, count)}};
+    struct mqtt_packet packet = {.type = type, .suback = {.packet_id = packet_id, .codes = slice_make(codes, count)}};
 
     for (uint32_t i = 0; i < count && connection->version < MQTT_V5; i++) {
         if (codes[i] >= REASON_UNSPECIFIED_ERROR)

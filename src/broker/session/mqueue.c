@@ -53,8 +53,7 @@ static uint16_t priority_of(const struct zone_session *settings, const struct me
         if (slice_equal(slice_from_string(row->topic), message_topic(message)))
             return row->priority;
     }
-    return settings->mqueue_priority_count > 0 && settings->mqueue_default_highest ? PRIORITY_HIGHEST
-                                                                                   : PRIORITY_LOWEST;
+    return settings->mqueue_priority_count > 0 && settings->mqueue_default_highest ? PRIORITY_HIGHEST : PRIORITY_LOWEST;
 }
 
 /* The class of that priority, made when it is the first message. NULL when memory is short. */

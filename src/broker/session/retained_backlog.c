@@ -35,8 +35,8 @@ int retained_backlog_push_take(struct retained_backlog **backlog, const struct d
         grown->capacity = capacity;
         *backlog = list = grown;
     }
-    list->items[list->count++] =
-        (struct waiting){.message = item->message, .subscription_id = item->subscription_id, .qos = item->qos};
+    list->items[list->count++] = (struct waiting){
+        .message = item->message, .subscription_id = item->subscription_id, .qos = item->qos};
     return 0;
 }
 

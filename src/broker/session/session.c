@@ -161,8 +161,7 @@ static struct shared_targets drop_subscriptions(struct session *session)
     if (session->flow != NULL && session->flow->mqueue.count > 0)
         targets.items = malloc(session->subscriptions.count * sizeof(*targets.items) + 1);
     while (session->subscriptions.count > 0) {
-        struct subscription *subscription =
-            pointer_list_get(&session->subscriptions, session->subscriptions.count - 1);
+        struct subscription *subscription = pointer_list_get(&session->subscriptions, session->subscriptions.count - 1);
         if (targets.items != NULL && subscription->is_shared)
             targets.items[targets.count++] = subscription->shared;
         subscription_remove(subscription);

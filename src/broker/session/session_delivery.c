@@ -92,7 +92,8 @@ static void enqueue(struct session *session, const struct delivery_item *item)
     struct delivery_item dropped;
     uint32_t expired;
 
-    if (flow == NULL || mqueue_push_take(&flow->mqueue, &session->zone->session, item, now_of(session), &dropped, &expired) < 0) {
+    if (flow == NULL ||
+        mqueue_push_take(&flow->mqueue, &session->zone->session, item, now_of(session), &dropped, &expired) < 0) {
         metric_add(METRIC_MESSAGES_DROPPED_NO_MEMORY, 1);
         return;
     }
@@ -405,8 +406,8 @@ void session_redispatch_shared(struct session *session, const struct shared_targ
         mqueue_pop(&session->flow->mqueue);
         copies = item.message == last ? copies + 1 : 0;
         last = item.message;
-        struct shared_target *target =
-            item.shared ? target_matching(targets, message_topic(item.message), copies) : NULL;
+        struct shared_target *target = item.shared ? target_matching(targets, message_topic(item.message), copies)
+                                                   : NULL;
         if (target != NULL)
             host->ops->redispatch_lost(host, slice_make(target->text, target->name_len),
                                        slice_make(target->text + target->name_len, target->filter_len), item.message);

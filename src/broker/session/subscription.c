@@ -88,8 +88,8 @@ static struct subscription *find_in_list(struct session *session, struct subscri
 struct subscription *subscription_find(struct session *session, const struct mqtt_shared_filter *filter)
 {
     if (filter->group.data == NULL) {
-        struct subscriber_list *list =
-            filter_table_find(&session->host->filters, filter_hash(filter->filter), filter->filter);
+        struct subscriber_list *list = filter_table_find(&session->host->filters, filter_hash(filter->filter),
+                                                         filter->filter);
         if (list == NULL)
             return NULL;
         if (list->subscribers.count < session->subscriptions.count)

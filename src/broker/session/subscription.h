@@ -43,8 +43,8 @@ struct subscription {
         struct subscriber_list *list; /* not shared */
         struct shared_target *shared;
     };
-    uint32_t session_index; /* in the session's list */
-    uint32_t list_index;    /* in the subscriber list */
+    uint32_t session_index;   /* in the session's list */
+    uint32_t list_index;      /* in the subscriber list */
     uint32_t subscription_id; /* 0: none */
     bool is_shared : 1;
     uint8_t qos : 2;
