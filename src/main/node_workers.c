@@ -103,7 +103,7 @@ void node_end_sessions(struct node *node)
 {
     uint64_t cursor = 0;
 
-    rcu_thread_register();
+    rcu_thread_online();
     worker_pool_drain(node->broker->pool);
     do
         rcu_table_visit(node->broker->registry, &cursor, 1000, end_session, NULL);
@@ -112,6 +112,4 @@ void node_end_sessions(struct node *node)
     rcu_thread_offline();
     rcu_barrier_all();
     worker_pool_drain(node->broker->pool); /* what the grace periods posted */
-    rcu_thread_online();
-    rcu_thread_unregister();
 }

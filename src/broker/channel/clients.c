@@ -87,6 +87,7 @@ void channel_close_all(struct worker *worker)
     struct channel_worker *host = broker_worker_of(worker)->channel;
     struct connection *connection = host->head, *next;
 
+    host->closing = true;
     for (; connection != NULL; connection = next) {
         next = connection->next;
         connection_close(connection, REASON_SERVER_SHUTTING_DOWN, "shutdown");

@@ -227,7 +227,8 @@ static void serve_filters(struct connection *connection, const struct mqtt_subsc
         free(request.mounted);
     }
     send_suback(connection, MQTT_SUBACK, subscribe->packet_id, codes, subscribe->filter_count);
-    send_all_retained(connection, subscribe, subscription_id, outcomes);
+    if (connection_open(connection))
+        send_all_retained(connection, subscribe, subscription_id, outcomes);
 }
 
 enum handled channel_on_subscribe(struct connection *connection, const struct mqtt_subscribe *subscribe)
@@ -246,7 +247,7 @@ enum handled channel_on_subscribe(struct connection *connection, const struct mq
     }
     serve_filters(connection, subscribe, codes, codes + subscribe->filter_count);
     free(codes);
-    return HANDLED;
+    return connection_open(connection) ? HANDLED : HANDLED_STOP;
 }
 
 static enum reason_code unsubscribe_one(struct connection *connection, struct slice text)

@@ -26,8 +26,12 @@ static uint64_t now_of(const struct session *session)
 /* Makes sure that the slow tick runs while there is something to resend or to forget. */
 static inline void want_tick(struct session *session, uint64_t interval_ms)
 {
-    if (UNLIKELY(!timer_running(&session->timer)) && interval_ms > 0 && session->link != NULL)
-        timer_start(worker_timers(session->host->worker), &session->timer, now_of(session) + interval_ms);
+    uint64_t at_ms = now_of(session) + interval_ms;
+
+    if (interval_ms == 0 || (timer_running(&session->timer) && session->timer.deadline_ms <= at_ms))
+        return;
+    if (session->link != NULL)
+        timer_start(worker_timers(session->host->worker), &session->timer, at_ms);
 }
 
 static uint64_t retry_interval_ms(const struct session *session)
