@@ -13,6 +13,7 @@
 #include "event/worker.h"
 
 struct message;
+struct retainer;
 struct session;
 struct session_host;
 struct shared_target;
