@@ -201,6 +201,7 @@ static void worker_turn(struct worker *worker, const struct epoll_event *events,
     mailbox_drain(worker);
     timer_wheel_advance(worker->wheel, worker->now_ms);
     run_work(worker);
+    uv_update_time(&worker->uv);
     if (uv_loop_alive(&worker->uv) && uv_backend_timeout(&worker->uv) == 0)
         uv_run(&worker->uv, UV_RUN_NOWAIT);
     mailbox_flush(worker); /* before our own sockets are written: the others can begin */
@@ -340,9 +341,13 @@ void worker_pool_stop(struct worker_pool *pool)
 
 void worker_pool_drain(struct worker_pool *pool)
 {
-    for (uint32_t i = 0; i < pool->count; i++) {
-        mailbox_flush(pool->workers[i]);
-        mailbox_drain(pool->workers[i]);
+    for (bool again = true; again;) {
+        again = false;
+        for (uint32_t i = 0; i < pool->count; i++) {
+            again |= pool->workers[i]->outgoing_dirty != 0 || atomic_load(&pool->workers[i]->mailbox.head) != NULL;
+            mailbox_flush(pool->workers[i]);
+            mailbox_drain(pool->workers[i]);
+        }
     }
 }
 

@@ -159,7 +159,9 @@ uint8_t *stream_reserve(struct stream_pool *pool, struct stream *stream, size_t 
         return tail->data + tail->len;
     if (stream->pending_bytes >= FLUSH_EARLY_BYTES && !stream->blocked)
         stream_flush(pool, stream);
-    bool large = len > SMALL_CHUNK - sizeof(struct out_chunk) || stream->out_tail != NULL;
+    /* A second chunk of copied frames means that there is much; what follows a reference is often only a head. */
+    bool large = len > SMALL_CHUNK - sizeof(struct out_chunk) ||
+                 (stream->out_tail != NULL && stream->out_tail->capacity != 0);
     tail = chunk_get(pool, large);
     if (tail == NULL)
         return NULL;

@@ -30,6 +30,13 @@ enum connection_state {
     CONNECTION_CLOSED,
 };
 
+/* Why a connection is not read for a while; each cause ends by itself. */
+enum pause_cause {
+    PAUSE_MAILBOX = 1, /* a worker's mailbox is full */
+    PAUSE_RATE = 2,    /* a rate limit of ours */
+    PAUSE_OUTPUT = 4,  /* the client does not read what it is sent */
+};
+
 #define PEER_TEXT_MAX 56 /* bytes: "[ipv6]:port" with its zero */
 
 /* An IPv4 address is kept as IPv4-mapped. */
@@ -89,13 +96,14 @@ struct connection {
     uint8_t version;     /* enum mqtt_version */
     uint8_t hops;        /* how often it was handed on */
     uint8_t next_worker; /* index, while handing over */
+    uint8_t paused;      /* why it is not read: a set of enum pause_cause */
     bool is_bridge : 1;
     bool clean_start : 1;
     bool problem_information : 1; /* reason strings may be sent */
-    bool paused : 1;              /* not reading: mailbox or rate limit */
     bool wants_writable : 1;      /* the session waits for room in the output */
     bool handing_over : 1;
-    bool is_ready : 1; /* in the ready list */
+    bool is_ready : 1;   /* in the ready list */
+    bool overloaded : 1; /* over force_shutdown_policy: to be closed in the next turn */
 };
 
 /* Per worker. */

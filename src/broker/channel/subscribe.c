@@ -75,6 +75,8 @@ static enum reason_code subscribe_one(struct connection *connection, struct requ
         return code;
     if (!mount(connection, request))
         return REASON_IMPLEMENTATION_SPECIFIC_ERROR;
+    if (request->mounted != NULL && !mqtt_filter_valid(request->filter.filter))
+        return REASON_TOPIC_FILTER_INVALID; /* a mountpoint without a last slash before "#" */
     if (max > 0 && session->subscriptions.count >= max && subscription_find(session, &request->filter) == NULL)
         return REASON_QUOTA_EXCEEDED;
     if (subscription_add(session, &request->filter, &request->options, subscription_id, out_is_new) < 0)

@@ -3,14 +3,13 @@
  */
 #include "broker/session/retained_feed.h"
 
+#include "base/hash.h"
 #include "base/rcu_table.h"
 #include "broker/retainer/retainer.h"
 #include "mqtt/message.h"
 
 #include <errno.h>
 #include <stdlib.h>
-#define XXH_INLINE_ALL
-#include <xxhash.h>
 
 struct waiting {
     struct message *message;
@@ -117,7 +116,7 @@ static struct pending *pending_new(const struct retained_request *request)
 
     if (pending == NULL)
         return NULL;
-    pending->hash = XXH3_64bits(request->filter.data, request->filter.len);
+    pending->hash = hash_text(request->filter);
     pending->subscription_id = request->subscription_id;
     pending->qos = request->qos;
     pending->upgrade_qos = request->upgrade_qos;

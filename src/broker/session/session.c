@@ -7,6 +7,7 @@
 #include "broker/session/session.h"
 
 #include "base/clock.h"
+#include "base/hash.h"
 #include "base/log.h"
 #include "base/metrics.h"
 #include "base/rcu.h"
@@ -19,8 +20,6 @@
 
 #include <stdatomic.h>
 #include <stdlib.h>
-#define XXH_INLINE_ALL
-#include <xxhash.h>
 
 static uint64_t now_of(const struct session *session)
 {
@@ -75,7 +74,7 @@ static void on_due(struct timer *timer, uint64_t now_ms)
 
 uint64_t session_hash_of(struct slice client_id)
 {
-    return XXH3_64bits(client_id.data, client_id.len);
+    return hash_text(client_id);
 }
 
 struct session *session_new(struct session_host *host, struct slice client_id, const struct zone *zone)

@@ -47,6 +47,8 @@ struct session_link_ops {
     void (*pubrel)(struct session_link *link, uint16_t packet_id);
     /* Is the output under the high watermark? When it said no, session_on_writable() follows. */
     bool (*writable)(struct session_link *link);
+    /* The client is over force_shutdown_policy: close it in a later turn. */
+    void (*overload)(struct session_link *link);
     /* The session was taken over, discarded or ended: close with this reason. */
     void (*close)(struct session_link *link, enum reason_code code, const char *reason);
 };

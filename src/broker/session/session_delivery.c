@@ -100,6 +100,41 @@ static void send_qos0(struct session *session, const struct delivery_item *item)
         metric_add(METRIC_MESSAGES_DROPPED_TOO_LARGE, 1);
 }
 
+/* A message that the queue had to give up. `dispatched` is the one being dispatched, whose references are not added yet. */
+static void drop_queued(struct session *session, const struct delivery_item *dropped, const struct message *dispatched)
+{
+    session->flow->drop_count++;
+    metric_add(METRIC_MESSAGES_QUEUE_FULL, 1);
+    log_client_limited(LOG_LEVEL_WARNING, session_client_id(session), NULL,
+                       "[Session] the message queue is full (%u messages), dropping the oldest one",
+                       session->flow->mqueue.count);
+    if (dropped->message == dispatched)
+        session->host->refs_taken--;
+    else
+        message_unref(dropped->message);
+}
+
+/* force_shutdown_policy: a connected client that lets so much pile up is closed; an absent one's queue only gives up
+ * its oldest messages. */
+static void guard_queue(struct session *session, const struct message *dispatched)
+{
+    const struct zone *zone = session->zone;
+    struct mqueue *queue = &session->flow->mqueue;
+    bool too_long = zone->force_shutdown_len > 0 && queue->count > zone->force_shutdown_len;
+    bool too_large = zone->force_shutdown_bytes > 0 && queue->bytes > zone->force_shutdown_bytes;
+
+    if (LIKELY(!too_long && !too_large))
+        return;
+    if (session->link != NULL) {
+        session->link->ops->overload(session->link);
+        return;
+    }
+    while (too_large && queue->count > 1 && queue->bytes > zone->force_shutdown_bytes) {
+        struct delivery_item dropped = mqueue_steal_least(queue);
+        drop_queued(session, &dropped, dispatched);
+    }
+}
+
 /* Queues the item of a dispatch. */
 static void enqueue(struct session *session, const struct delivery_item *item)
 {
@@ -116,17 +151,9 @@ static void enqueue(struct session *session, const struct delivery_item *item)
     session->host->refs_taken++;
     if (expired > 0)
         metric_add(METRIC_MESSAGES_EXPIRED, expired);
-    if (dropped.message == NULL)
-        return;
-    flow->drop_count++;
-    metric_add(METRIC_MESSAGES_QUEUE_FULL, 1);
-    log_client_limited(LOG_LEVEL_WARNING, session_client_id(session), NULL,
-                       "[Session] the message queue is full (max_mqueue_len = %u), dropping the oldest message",
-                       session->zone->session.max_mqueue_len);
-    if (dropped.message == item->message)
-        session->host->refs_taken--;
-    else
-        message_unref(dropped.message);
+    if (dropped.message != NULL)
+        drop_queued(session, &dropped, item->message);
+    guard_queue(session, item->message);
 }
 
 static void deliver_qos0(struct session *session, const struct delivery_item *item)

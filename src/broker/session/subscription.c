@@ -6,6 +6,7 @@
  */
 #include "broker/session/subscription.h"
 
+#include "base/hash.h"
 #include "base/log.h"
 #include "base/metrics.h"
 #include "base/rcu.h"
@@ -16,8 +17,6 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#define XXH_INLINE_ALL
-#include <xxhash.h>
 
 /* Frees an object first after a grace period and then after this worker's mailbox. */
 struct reaper {
@@ -52,11 +51,6 @@ static void free_after_readers(struct session_host *host, void *object)
     }
     *reaper = (struct reaper){.post.run = reap, .worker = host->worker, .object = object};
     rcu_retire(reaper, on_grace_period);
-}
-
-static uint64_t filter_hash(struct slice filter)
-{
-    return XXH3_64bits(filter.data, filter.len);
 }
 
 struct slice subscription_filter(const struct subscription *subscription)
@@ -110,7 +104,7 @@ static struct subscriber_list *find_list(struct session_host *host, const struct
 {
     uint8_t stack[256], *heap;
     struct slice text = lookup_text(filter, stack, sizeof(stack), &heap);
-    struct subscriber_list *list = filter_table_find(&host->filters, filter_hash(text), text);
+    struct subscriber_list *list = filter_table_find(&host->filters, hash_text(text), text);
 
     free(heap);
     return list;
@@ -138,7 +132,7 @@ static struct subscriber_list *list_new(struct session_host *host, struct slice 
 
     if (list == NULL)
         return NULL;
-    *list = (struct subscriber_list){.hash = filter_hash(text), .filter_len = (uint16_t)text.len};
+    *list = (struct subscriber_list){.hash = hash_text(text), .filter_len = (uint16_t)text.len};
     memcpy(list->filter, text.data, text.len);
     if (filter_table_add(&host->filters, list) < 0) {
         free(list);
@@ -172,7 +166,7 @@ static void list_end(struct session_host *host, struct subscriber_list *list)
 static int join_list(struct session *session, struct subscription *subscription, struct slice filter)
 {
     struct session_host *host = session->host;
-    struct subscriber_list *list = filter_table_find(&host->filters, filter_hash(filter), filter);
+    struct subscriber_list *list = filter_table_find(&host->filters, hash_text(filter), filter);
 
     if (list == NULL)
         list = list_new_routed(host, filter);
