@@ -147,6 +147,12 @@ class FaultyRelay:
                 for subscriber in self.subscribers:
                     subscriber.write(relayed)
 
+    def _release(self):
+        if self.held is not None:
+            held, self.held = self.held, None
+            for subscriber in self.subscribers:
+                subscriber.write(held)
+
     def _after_fault(self, packet):
         self.count += 1
         if self.held is not None:
@@ -161,6 +167,7 @@ class FaultyRelay:
                 return [packet, packet]
             if self.fault == "swap":
                 self.held = packet
+                self.loop.call_later(0.1, self._release)  # it may be the last one
                 return []
         return [packet]
 
