@@ -192,6 +192,8 @@ static void receive_pubrel(struct client *client, uint16_t packet_id)
     if (client->unreleased != NULL)
         client->unreleased[packet_id >> 3] &= (uint8_t) ~(1u << (packet_id & 7));
     send_ack(client, MQTT_PUBCOMP, packet_id);
+    if (client->handler->on_pubrel != NULL)
+        client->handler->on_pubrel(client);
 }
 
 /* PUBACK, PUBREC and PUBCOMP: what our own PUBLISH waits for. */
