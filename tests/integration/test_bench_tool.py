@@ -253,6 +253,7 @@ def test_messages_that_a_broker_drops_are_found(tmp_path):
     assert check["delivered"] + check["lost"] == check["sent"]
 
 
+@pytest.mark.quick
 def test_a_relay_without_a_fault_passes(tmp_path):
     with FaultyRelay(None) as relay:
         code, summary, text = relay_load(relay, tmp_path)
@@ -295,6 +296,7 @@ def test_nobody_listening_is_said():
 # ---- conn, pub, sub
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("protocol", [3, 4, 5])
 def test_conn_opens_all_connections(mosquitto, tmp_path, protocol):
     summary = tmp_path / "conn.json"
