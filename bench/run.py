@@ -30,6 +30,8 @@ def parse_arguments():
     parser.add_argument("--seconds", type=int, default=5, help="measured in each round [%(default)s]")
     parser.add_argument("--version", type=int, default=5, choices=(3, 4, 5), help="MQTT version [%(default)s]")
     parser.add_argument("--size", type=int, default=64, help="bytes of payload [%(default)s]")
+    parser.add_argument("--inflight", type=int, default=brokers.inflight,
+                        help="send window of the brokers and Receive Maximum of the clients [%(default)s]")
     parser.add_argument("--brokers", default="emqc,mosquitto",
                         help="who takes part; ratios are the first ÷ the last [%(default)s]")
     parser.add_argument("--against", metavar="NAME=COMMAND",
@@ -134,7 +136,7 @@ def print_tables(chosen, results, names):
 
 def write_document(arguments, chosen, contestants, results):
     settings = (f"{arguments.rounds} rounds of {arguments.seconds} s, the medians; MQTT version {arguments.version}, "
-                f"{arguments.size}-byte payloads, send window and Receive Maximum {brokers.WINDOW}")
+                f"{arguments.size}-byte payloads, send window and Receive Maximum {brokers.inflight}")
     # The paths of this machine are nobody else's business.
     parser = argparse.ArgumentParser(add_help=False)
     for option in ("--out", "--json", "--bench", "--release"):
@@ -148,6 +150,7 @@ def write_document(arguments, chosen, contestants, results):
 
 def main():
     arguments = parse_arguments()
+    brokers.inflight = arguments.inflight
     chosen = choose_loads(arguments.only)
     if arguments.list:
         for load in chosen:
