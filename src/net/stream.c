@@ -235,6 +235,8 @@ static ssize_t send_some(struct stream *stream, size_t *out_offered)
 
 int stream_flush(struct stream_pool *pool, struct stream *stream)
 {
+    if (stream->failed)
+        return -EPIPE; /* what follows half a packet makes no sense to the peer */
     stream->blocked = false;
     while (stream->pending_bytes > 0) {
         size_t offered;
@@ -264,6 +266,7 @@ void stream_pool_flush(struct stream_pool *pool)
         struct stream *stream = pool->flush_head;
         pool->flush_head = stream->flush_next;
         stream->flush_queued = false;
-        stream_flush(pool, stream);
+        if (stream_flush(pool, stream) < 0 && pool->on_failed != NULL && stream->watch.fd >= 0)
+            pool->on_failed(stream);
     }
 }

@@ -184,6 +184,9 @@ static int take_extras(struct opening *opening)
     extras = connection_extras_get(connection);
     if (extras == NULL)
         return -ENOMEM;
+    free((void *)(uintptr_t)extras->user_name.data); /* after a second hand-over */
+    free((void *)(uintptr_t)extras->mountpoint.data);
+    extras->mountpoint = slice_make(NULL, 0);
     extras->user_name = slice_copy(connect->user_name);
     if (zone->mountpoint != NULL)
         extras->mountpoint = expand_mountpoint(zone->mountpoint, opening->client_id, connect->user_name);

@@ -401,7 +401,7 @@ static void write_on(struct connection *connection)
 {
     uint32_t before = stream_pending_bytes(&connection->stream);
 
-    if (before == 0)
+    if (before == 0 && !connection->wants_writable)
         return;
     if (stream_flush(&connection_host(connection)->streams, &connection->stream) < 0) {
         connection_peer_gone(connection, -ECONNRESET);
@@ -669,6 +669,14 @@ static void channel_turn_end(struct worker *worker, void *context)
     broker_turn_end(here);
 }
 
+static void on_stream_failed(struct stream *stream)
+{
+    struct connection *connection = CONTAINER_OF(stream, struct connection, stream);
+
+    if (connection->state != CONNECTION_CLOSED)
+        connection_peer_gone(connection, -ECONNRESET);
+}
+
 int channel_init(struct broker *broker)
 {
     for (uint32_t i = 0; i < broker->settings.worker_count; i++) {
@@ -677,6 +685,7 @@ int channel_init(struct broker *broker)
         if (here->channel == NULL || stream_pool_init(&here->channel->streams) < 0)
             return -ENOMEM;
         here->channel->streams.on_blocked = on_stream_blocked;
+        here->channel->streams.on_failed = on_stream_failed;
         here->channel->ready_work.run = run_ready;
         worker_set_turn_end(here->host.worker, channel_turn_end);
     }

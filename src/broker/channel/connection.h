@@ -107,6 +107,7 @@ struct channel_worker {
     struct connection *ready;  /* read on, or look at `partial` again, in the next turn */
     struct work ready_work;
     uint64_t last_sequence;
+    bool closing; /* channel_close_all(): nobody is taken on any more */
     uint32_t connection_count;
 };
 

@@ -10,7 +10,7 @@
 #include "base/log.h"
 #include "base/metrics.h"
 #include "base/rcu.h"
-#include "broker/session/retained_backlog.h"
+#include "broker/session/retained_feed.h"
 #include "broker/session/session_host.h"
 #include "broker/session/session_internal.h"
 #include "broker/session/subscription.h"
@@ -179,7 +179,8 @@ static void drop_contents(struct session *session)
         inflight_fini(&flow->inflight);
         mqueue_fini(&flow->mqueue);
         awaiting_rel_fini(&flow->awaiting_rel);
-        retained_backlog_free(flow->retained);
+        retained_feed_free(flow->retained);
+        worker_run_cancel(session->host->worker, &flow->work);
         free(flow);
     }
     session->flow = NULL;
