@@ -338,16 +338,16 @@ def test_messages_of_one_publisher_keep_their_order(broker, version, topic, qos)
     subscriber = broker.connect(version)
     subscriber.subscribe(topic, qos=qos)
     publisher = broker.connect(version)
-    for start in range(0, count, 50):
-        publisher.send(*(p.Publish(topic, b"%d" % n, qos, packet_id=n % 60000 + 1) for n in range(start, start + 50)))
-        for n in range(start, start + 50):
+    for start in range(0, count, 20):
+        publisher.send(*(p.Publish(topic, b"%d" % n, qos, packet_id=n % 60000 + 1) for n in range(start, start + 20)))
+        for n in range(start, start + 20):
             if qos == 1:
                 publisher.expect(p.Puback, packet_id=n + 1)
             elif qos == 2:
                 publisher.expect(p.Pubrec, packet_id=n + 1)
         if qos == 2:
-            publisher.send(*(p.Pubrel(n + 1) for n in range(start, start + 50)))
-            for n in range(start, start + 50):
+            publisher.send(*(p.Pubrel(n + 1) for n in range(start, start + 20)))
+            for n in range(start, start + 20):
                 publisher.expect(p.Pubcomp, packet_id=n + 1)
     received = []
     while len(received) < count:
