@@ -26,6 +26,12 @@ static inline struct slice slice_make(const void *data, size_t len)
     return (struct slice){(const uint8_t *)data, len};
 }
 
+/* The two arguments of a "%.*s" in a log line; at most SLICE_PRINT_MAX bytes. Evaluates `text` more than once. */
+#define SLICE_PRINT_MAX 16384U
+#define SLICE_ARG(text)                                                                                                \
+    (int)((text).len < SLICE_PRINT_MAX ? (text).len : SLICE_PRINT_MAX),                                                \
+        (text).data == NULL ? "" : (const char *)(text).data
+
 /* A slice over a C string; NULL gives the absent slice. */
 static inline struct slice slice_from_string(const char *text)
 {

@@ -14,8 +14,8 @@
 #include <stdint.h>
 
 struct mqueue_priority {
-    char *topic; /* exact topic, with mountpoint */
-    uint8_t priority;
+    char *topic;      /* exact topic, with mountpoint */
+    uint8_t priority; /* the higher, the earlier */
 };
 
 /* What clients may do: announced in the v5 CONNACK and enforced. */
@@ -56,12 +56,13 @@ struct zone {
     struct zone_capabilities caps;
     struct zone_session session;
     struct zone_publish_limit publish_limit;
-    uint64_t idle_timeout_ms; /* the CONNECT packet must be complete by then */
-    double keepalive_backoff; /* timeout = keep alive × 2 × backoff: 0.75 gives 1.5 */
-    uint16_t server_keepalive_s; /* 0: not announced */
-    char *mountpoint;            /* may hold %c and %u as whole levels; NULL: none */
+    uint64_t idle_timeout_ms;      /* the CONNECT packet must be complete by then */
+    double keepalive_backoff;      /* timeout = keep alive × 2 × backoff: 0.75 gives 1.5 */
+    uint16_t server_keepalive_s;   /* 0: not announced */
+    char *mountpoint;              /* may hold %c and %u as whole levels; NULL: none */
     uint64_t force_shutdown_bytes; /* memory of one connection and session before it is closed; 0: off */
     uint32_t force_shutdown_len;   /* queued messages, likewise; 0: off */
+    uint64_t high_watermark_bytes; /* queued to one socket from which on the client counts as slow */
     bool allow_anonymous;
     bool use_username_as_clientid;
     bool enable_stats;

@@ -29,6 +29,13 @@ struct io_watch {
     int fd;
 };
 
+/* Something to run in the next turn, without waiting: embedded in its owner. */
+struct work {
+    struct work *next; /* NULL and not last: not queued */
+    void (*run)(struct worker *worker, struct work *work);
+    bool queued;
+};
+
 /* Called at the end of every turn, before the batches are posted. Registered at start-up. */
 typedef void worker_turn_end_fn(struct worker *worker, void *context);
 
@@ -40,6 +47,8 @@ MUST_USE int worker_pool_new(uint32_t count, uint64_t mailbox_bytes_max, struct 
 MUST_USE int worker_pool_start(struct worker_pool *pool);
 /* Asks every thread to end after its turn and joins them. Thread: control. */
 void worker_pool_stop(struct worker_pool *pool);
+/* Runs what still waits in the mailboxes, on the calling thread. After worker_pool_stop(). Thread: control. */
+void worker_pool_drain(struct worker_pool *pool);
 /* After worker_pool_stop(). NULL is fine. */
 void worker_pool_free(struct worker_pool *pool);
 uint32_t worker_pool_count(const struct worker_pool *pool);
@@ -55,6 +64,12 @@ void worker_set_context(struct worker *worker, void *context);
 void worker_set_turn_end(struct worker *worker, worker_turn_end_fn *turn_end);
 /* Milliseconds of CLOCK_MONOTONIC, read once a turn. Thread: owner. */
 uint64_t worker_now_ms(const struct worker *worker);
+/* Share of the recent time that the worker spent working, 0..1000. Thread: any. */
+uint32_t worker_load_permille(const struct worker *worker);
+/* Runs `work` in the next turn; queued already is fine. Thread: owner. */
+void worker_run_later(struct worker *worker, struct work *work);
+/* Not queued is fine. Takes time in proportion to the queue. Thread: owner. */
+void worker_run_cancel(struct worker *worker, struct work *work);
 /* Thread: owner. */
 struct timer_wheel *worker_timers(struct worker *worker);
 struct uv_loop_s *worker_uv_loop(struct worker *worker);

@@ -15,9 +15,9 @@
 
 /* The fixed header (section 2.1). */
 struct mqtt_frame {
-    uint8_t type;        /* enum mqtt_type; 0 is refused by decode */
-    uint8_t flags;       /* low nibble of the first byte */
-    uint8_t header_len;  /* 2..5 bytes */
+    uint8_t type;           /* enum mqtt_type; 0 is refused by decode */
+    uint8_t flags;          /* low nibble of the first byte */
+    uint8_t header_len;     /* 2..5 bytes */
     uint32_t remaining_len; /* bytes after the fixed header */
 };
 
@@ -40,17 +40,21 @@ enum mqtt_role { MQTT_FROM_CLIENT, MQTT_FROM_SERVER };
  * REASON_PROTOCOL_ERROR (0x82), REASON_TOPIC_NAME_INVALID (0x90), REASON_TOPIC_FILTER_INVALID (0x8F),
  * REASON_UNSUPPORTED_PROTOCOL_VERSION (0x84, CONNECT only; level and protocol_name are then filled, the rest is
  * not). `*out_error` (may be NULL) is set on failure to a static text that says what was wrong, for the log.
+ * After a CONNECT that failed, `level` and `protocol_name` are as far as they came (0 and absent if they did not), so
+ * that the answer can be in the client's version. Other packets that failed have no defined content.
  * A v5 topic alias of 0 and a Subscription Identifier from a client are left to the channel (0x94, 0x82).
  */
 MUST_USE enum reason_code mqtt_decode(enum mqtt_version version, enum mqtt_role role, const struct mqtt_frame *frame,
                                       const uint8_t *body, struct mqtt_packet *out_packet, const char **out_error);
 
-/* The hot path of mqtt_decode() for PUBLISH alone; the same rules. */
+/* The hot path of mqtt_decode() for PUBLISH alone; the same rules. `frame->type` must be MQTT_PUBLISH,
+ * `body` not NULL. */
 MUST_USE enum reason_code mqtt_decode_publish(enum mqtt_version version, enum mqtt_role role,
                                               const struct mqtt_frame *frame, const uint8_t *body,
                                               struct mqtt_publish *out_publish, const char **out_error);
 
-/* The hot path of mqtt_decode() for PUBACK, PUBREC, PUBREL and PUBCOMP; the same rules. */
+/* The hot path of mqtt_decode() for PUBACK, PUBREC, PUBREL and PUBCOMP; the same rules. `frame->type` must be one of
+ * them, `body` not NULL. */
 MUST_USE enum reason_code mqtt_decode_ack(enum mqtt_version version, const struct mqtt_frame *frame,
                                           const uint8_t *body, struct mqtt_ack *out_ack, const char **out_error);
 

@@ -37,6 +37,9 @@ enum mqtt_type {
     MQTT_AUTH,
 };
 
+/* "CONNECT" … "AUTH"; "reserved" for a type that does not exist. Static text. Thread: any. */
+const char *mqtt_type_name(enum mqtt_type type);
+
 /* Indexes into `mqtt_properties.present`; the wire identifiers are in properties.c's table. */
 enum mqtt_property {
     MQTT_PROP_PAYLOAD_FORMAT_INDICATOR,
@@ -68,6 +71,9 @@ enum mqtt_property {
     MQTT_PROP_SHARED_SUBSCRIPTION_AVAILABLE,
     MQTT_PROP_COUNT,
 };
+
+/* The property's name as the standard writes it: "Session Expiry Interval". Static text. Thread: any. */
+const char *mqtt_property_name(enum mqtt_property property);
 
 #define MQTT_PROP_BIT(property) (UINT32_C(1) << (property))
 
@@ -123,8 +129,8 @@ struct mqtt_will {
 
 struct mqtt_connect {
     struct slice protocol_name;
-    uint8_t level;    /* as sent, without the bridge bit 0x80 */
-    bool is_bridge;   /* mosquitto's convention: level | 0x80 */
+    uint8_t level;  /* as sent, without the bridge bit 0x80 */
+    bool is_bridge; /* mosquitto's convention: level | 0x80 */
     bool clean_start;
     bool has_will;
     uint16_t keep_alive_s; /* 0: off */
@@ -142,7 +148,7 @@ struct mqtt_connack {
 };
 
 struct mqtt_publish {
-    struct slice topic;   /* empty when a v5 topic alias stands for it */
+    struct slice topic; /* empty when a v5 topic alias stands for it */
     struct slice payload;
     uint16_t packet_id; /* 0 at QoS 0 */
     uint8_t qos;

@@ -14,7 +14,7 @@ enum listener_type { LISTENER_TCP, LISTENER_SSL, LISTENER_WS, LISTENER_WSS };
 
 struct listener_access_rule {
     bool allow;
-    bool all;            /* the word "all": address and prefix are not looked at */
+    bool all;                /* the word "all": address and prefix are not looked at */
     struct in6_addr address; /* IPv4 as IPv4-mapped */
     uint8_t prefix_len;      /* of 128 bits */
 };
@@ -26,9 +26,9 @@ struct listener_options {
     char *zone;      /* NULL: defaults */
     struct sockaddr_storage address;
     socklen_t address_len;
-    uint32_t acceptors;       /* a hint */
+    uint32_t acceptors; /* a hint */
     uint32_t max_connections;
-    uint32_t max_conn_rate;   /* accepts per second; 0: unlimited */
+    uint32_t max_conn_rate; /* accepts per second; 0: unlimited */
     uint32_t active_n;
     uint32_t rate_limit_bytes_per_s; /* 0: none */
     uint64_t rate_limit_burst_bytes;

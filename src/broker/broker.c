@@ -1,0 +1,137 @@
+/*
+ * broker: builds and takes down the node's parts; the registry of client IDs; the placing of sessions.
+ */
+#include "broker/broker.h"
+
+#include "base/rcu.h"
+#include "broker/broker_internal.h"
+#include "broker/retainer/retainer.h"
+#include "broker/session/session.h"
+#include "mqtt/message.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#define REGISTRY_SHARDS 64
+#define LOAD_DIFFERS_PERMILLE 100
+
+static uint64_t session_hash(const void *element, const void *context)
+{
+    (void)context;
+    return session_hash_of(session_client_id(element));
+}
+
+static bool session_matches(const void *element, const void *key)
+{
+    return slice_equal(session_client_id(element), *(const struct slice *)key);
+}
+
+static struct broker_worker *broker_worker_new(struct broker *broker, struct worker *worker)
+{
+    struct broker_worker *here = calloc(1, sizeof(*here));
+
+    if (here == NULL)
+        return NULL;
+    here->host.worker = worker;
+    here->host.ops = &broker_session_host_ops;
+    here->host.router = broker->router;
+    here->host.registry = broker->registry;
+    here->broker = broker;
+    here->hits_capacity = 64;
+    here->hits = malloc(here->hits_capacity * sizeof(*here->hits));
+    here->random_state = UINT64_C(0x2545F4914F6CDD1D) * (worker_index(worker) + 1);
+    if (here->hits == NULL) {
+        free(here);
+        return NULL;
+    }
+    worker_set_context(worker, here);
+    worker_set_deliver(worker, broker_take_in);
+    return here;
+}
+
+int broker_new(const struct broker_settings *settings, struct broker **out_broker)
+{
+    struct broker *broker = calloc(1, sizeof(*broker));
+    int err = -ENOMEM;
+
+    if (broker == NULL)
+        return err;
+    broker->settings = *settings;
+    broker->router = router_new();
+    broker->registry = rcu_table_new(REGISTRY_SHARDS, session_hash, NULL);
+    broker->retainer = retainer_new(settings->max_retained_messages, settings->max_retained_payload);
+    if (broker->router == NULL || broker->registry == NULL || broker->retainer == NULL)
+        goto fail;
+    err = worker_pool_new(settings->worker_count, settings->mailbox_bytes_max, &broker->pool);
+    if (err < 0)
+        goto fail;
+    for (uint32_t i = 0; i < settings->worker_count; i++) {
+        broker->workers[i] = broker_worker_new(broker, worker_pool_get(broker->pool, i));
+        err = -ENOMEM;
+        if (broker->workers[i] == NULL)
+            goto fail;
+    }
+    *out_broker = broker;
+    return 0;
+fail:
+    broker_free(broker);
+    return err;
+}
+
+void broker_free(struct broker *broker)
+{
+    if (broker == NULL)
+        return;
+    for (uint32_t i = 0; i < broker->settings.worker_count; i++) {
+        struct broker_worker *here = broker->workers[i];
+        if (here == NULL)
+            continue;
+        filter_table_fini(&here->host.filters);
+        free(here->hits);
+        free(here);
+    }
+    worker_pool_free(broker->pool);
+    retainer_free(broker->retainer);
+    rcu_table_free(broker->registry, NULL);
+    router_free(broker->router);
+    free(broker);
+}
+
+struct session *broker_find_session(struct broker *broker, struct slice client_id)
+{
+    return rcu_table_find(broker->registry, session_hash_of(client_id), session_matches, &client_id);
+}
+
+int broker_register_session(struct broker *broker, struct session *session, struct session **out_existing)
+{
+    struct slice client_id = session_client_id(session);
+    void *existing = NULL;
+    int err = rcu_table_insert(broker->registry, session_hash_of(client_id), session_matches, &client_id, session,
+                               &existing);
+
+    *out_existing = existing;
+    session->registered = err == 0;
+    return err;
+}
+
+struct broker_worker *broker_place_session(struct broker_worker *worker)
+{
+    struct broker *broker = worker->broker;
+    uint32_t count = broker->settings.worker_count;
+    uint64_t x = worker->random_state = worker->random_state * UINT64_C(6364136223846793005) + 1;
+
+    if (count == 1)
+        return worker;
+    uint32_t first = (uint32_t)(x >> 33) % count;
+    uint32_t second = (first + 1 + (uint32_t)(x >> 13) % (count - 1)) % count;
+    struct broker_worker *one = broker->workers[first], *other = broker->workers[second];
+    uint32_t load_one = worker_load_permille(one->host.worker), load_other = worker_load_permille(other->host.worker);
+    if (load_one > load_other + LOAD_DIFFERS_PERMILLE)
+        return other;
+    if (load_other > load_one + LOAD_DIFFERS_PERMILLE)
+        return one;
+    return atomic_load_explicit(&one->host.session_count, memory_order_relaxed) <=
+                   atomic_load_explicit(&other->host.session_count, memory_order_relaxed)
+               ? one
+               : other;
+}

@@ -1,0 +1,94 @@
+/*
+ * broker: the door to MQTT semantics for everything above: publish, find and end clients, what the workers share.
+ *
+ * A `struct broker` is the node: workers, router, registry, retained messages, settings. A `struct broker_worker`
+ * is one worker's share of it. Shared parts are snapshots (RCU) or have one writer; settings are immutable.
+ */
+#ifndef BROKER_BROKER_H
+#define BROKER_BROKER_H
+
+#include "broker/router/router.h"
+#include "broker/session/session_host.h"
+#include "event/worker.h"
+
+#include <stdatomic.h>
+
+struct broker;
+struct connection;
+struct message;
+struct retainer;
+struct session;
+struct channel_worker;
+
+struct broker_settings {
+    uint32_t worker_count;
+    uint64_t mailbox_bytes_max;
+    uint64_t max_clients; /* node.max_clients */
+    enum share_strategy share_strategy;
+    bool dispatch_ack;              /* broker.shared_dispatch_ack_enabled */
+    uint64_t max_retained_messages; /* 0: unlimited */
+    uint64_t max_retained_payload;  /* bytes; 0: unlimited */
+};
+
+#define BROKER_MATCH_CACHE_TOPIC 256
+
+/* The last topic that was matched in this turn: a publisher's next message mostly has the same one. */
+struct broker_match_cache {
+    uint64_t router_version;
+    uint32_t hit_count;
+    uint16_t topic_len; /* 0: nothing cached */
+    uint8_t topic[BROKER_MATCH_CACHE_TOPIC];
+};
+
+struct broker_worker {
+    struct session_host host; /* first: sessions come back with it */
+    struct broker *broker;
+    struct channel_worker *channel; /* broker/channel/ keeps its state here */
+    struct router_hit *hits;
+    uint32_t hits_capacity;
+    struct broker_match_cache match_cache;
+    struct worker *congested; /* set by a publish that met a full mailbox; the publisher's channel takes it */
+    uint64_t random_state;
+};
+
+struct broker {
+    struct broker_settings settings;
+    struct worker_pool *pool;
+    struct router *router;
+    struct rcu_table *registry; /* struct session by client ID */
+    struct retainer *retainer;
+    _Atomic uint64_t connected_count;
+    struct broker_worker *workers[WORKER_COUNT_MAX];
+};
+
+/* Makes the node's parts; the worker threads don't run yet. -ENOMEM, -errno. Thread: start-up. */
+MUST_USE int broker_new(const struct broker_settings *settings, struct broker **out_broker);
+/* After worker_pool_stop(). NULL is fine. Thread: control. */
+void broker_free(struct broker *broker);
+
+static inline struct broker_worker *broker_worker_of(struct worker *worker)
+{
+    return (struct broker_worker *)worker_context(worker);
+}
+
+/* Routes a message published on this worker: retains it if it says so, delivers it here, hands it to the other workers.
+ * Takes the reference. True when at least one route matched. Thread: worker. */
+bool broker_publish_take(struct broker_worker *worker, struct message *message);
+
+/* The same from outside the workers: a worker is chosen to do it. Takes the reference. Thread: any. */
+void broker_publish_post_take(struct broker *broker, struct message *message);
+
+/* Ends the turn of the dispatcher: what was matched is valid no longer. Thread: worker. */
+void broker_turn_end(struct broker_worker *worker);
+
+/* The session of that client ID, on whatever worker it lives; only its host, hash and client ID may be read by
+ * other threads. Valid until the next quiescent state. NULL: none. Thread: any, online. */
+struct session *broker_find_session(struct broker *broker, struct slice client_id);
+
+/* Registers a session under its client ID. -EEXIST: another one is there (`*out_existing`), -ENOMEM. Thread: its worker. */
+MUST_USE int broker_register_session(struct broker *broker, struct session *session, struct session **out_existing);
+
+/* Where a new session shall live: the less loaded of two workers drawn. Thread: worker. */
+struct broker_worker *broker_place_session(struct broker_worker *worker);
+
+#endif

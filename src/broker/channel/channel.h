@@ -1,0 +1,54 @@
+/*
+ * channel: the conversation with MQTT clients: takes accepted sockets, speaks the protocol, ends.
+ *
+ * The door of the folder for main/ and mgmt/. A connection is accepted on any worker; its CONNECT is decoded there, then it is
+ * handed to the worker on which its session lives.
+ */
+#ifndef BROKER_CHANNEL_CHANNEL_H
+#define BROKER_CHANNEL_CHANNEL_H
+
+#include "base/compiler.h"
+#include "base/slice.h"
+#include "net/listener.h"
+
+#include <stdint.h>
+
+struct broker;
+struct worker;
+
+/* Gives each worker its channel state. -ENOMEM. Thread: start-up, before the workers run. */
+MUST_USE int channel_init(struct broker *broker);
+/* Thread: control, after the workers have stopped. */
+void channel_fini(struct broker *broker);
+
+/* For listener_open(); the listener's context must be its `struct zone`. */
+void channel_on_accept(struct worker *worker, struct listener *listener, int fd, const struct sockaddr_storage *peer);
+
+/* Ends every connection of this worker: DISCONNECT 0x8B to v5 clients, wills are published, sessions stay as they
+ * are. Thread: worker. */
+void channel_close_all(struct worker *worker);
+/* Connections of this worker, lingering ones too. Thread: worker. */
+uint32_t channel_connection_count(struct worker *worker);
+
+/* Ends the connection of a client of this worker: `kicked`, 0x98. False when it is not connected. Thread: worker. */
+bool channel_kick(struct worker *worker, struct slice client_id);
+
+/* A row about one connected client; texts are valid during the call. */
+struct channel_client {
+    struct slice client_id;
+    struct slice user_name;  /* data NULL: none */
+    const char *peer_name;   /* "ip:port" */
+    uint64_t connected_at_s; /* since 1970 */
+    bool clean_start;
+    uint8_t version;
+};
+
+/* Visits connected clients of this worker with a sequence number above `*cursor`, at most `limit`; `*cursor` is
+ * then the last one's. Returns false when there are no more. Thread: worker. */
+bool channel_visit(struct worker *worker, uint64_t *cursor, uint32_t limit,
+                   void (*visit)(void *context, const struct channel_client *client), void *context);
+/* The same for one client ID. False when it is not connected. Thread: worker. */
+bool channel_visit_one(struct worker *worker, struct slice client_id,
+                       void (*visit)(void *context, const struct channel_client *client), void *context);
+
+#endif

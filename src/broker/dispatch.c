@@ -1,0 +1,293 @@
+/*
+ * dispatch: a published message from the router's matches to subscribers.
+ *
+ * References. The publisher's reference is held until the end. Local sessions that keep the message count in
+ * host->refs_taken and are added at once; each delivery to another worker carries a reference of its own, taken before it is
+ * posted. A message with one match on another worker, the usual case of one-to-one traffic, is handed over as it is:
+ * no atomic operation at all.
+ */
+#include "broker/broker.h"
+
+#include "base/metrics.h"
+#include "broker/broker_internal.h"
+#include "broker/retainer/retainer.h"
+#include "broker/session/session.h"
+#include "broker/session/subscription.h"
+#include "event/mailbox.h"
+#include "mqtt/message.h"
+
+#include <stdlib.h>
+
+enum delivery_kind {
+    DELIVERY_LIST,       /* target: struct subscriber_list */
+    DELIVERY_SHARED,     /* target: struct shared_target */
+    DELIVERY_SHARED_ACK, /* the same; it must have room or hand on */
+};
+
+static uint32_t next_random(struct broker_worker *worker)
+{
+    uint64_t x = worker->random_state; /* xorshift64 */
+
+    x ^= x << 13;
+    x ^= x >> 7;
+    x ^= x << 17;
+    worker->random_state = x;
+    return (uint32_t)(x >> 32);
+}
+
+/* Adds what local sessions took and drops the dispatcher's own reference. */
+static void settle_references(struct session_host *host, struct message *message)
+{
+    int32_t net = host->refs_taken - 1;
+
+    host->refs_taken = 0;
+    if (net > 0)
+        message_ref_many(message, (uint32_t)net);
+    else if (net < 0)
+        message_unref(message);
+}
+
+/* Fills worker->hits. The number of hits. */
+static uint32_t match(struct broker_worker *worker, struct slice topic)
+{
+    struct broker_match_cache *cache = &worker->match_cache;
+    struct router *router = worker->broker->router;
+    uint64_t version = router_version(router);
+    uint32_t count;
+
+    if (LIKELY(cache->topic_len == topic.len && cache->router_version == version &&
+               memcmp(cache->topic, topic.data, topic.len) == 0))
+        return cache->hit_count;
+    cache->topic_len = 0;
+    count = router_match(router, topic, worker->hits, worker->hits_capacity);
+    while (count > worker->hits_capacity) {
+        struct router_hit *grown = realloc(worker->hits, count * sizeof(*grown));
+        if (grown == NULL) {
+            metric_add(METRIC_MESSAGES_DROPPED_NO_MEMORY, 1);
+            count = worker->hits_capacity;
+            break;
+        }
+        worker->hits = grown;
+        worker->hits_capacity = count;
+        count = router_match(router, topic, worker->hits, worker->hits_capacity);
+    }
+    if (topic.len <= BROKER_MATCH_CACHE_TOPIC) {
+        memcpy(cache->topic, topic.data, topic.len);
+        cache->topic_len = (uint16_t)topic.len;
+        cache->router_version = version;
+        cache->hit_count = count;
+    }
+    return count;
+}
+
+/* Hands a reference (the caller took it) to another worker. */
+static void deliver_remote_take(struct broker_worker *worker, uint16_t id, enum delivery_kind kind, void *target,
+                                struct message *message, uint32_t attempt)
+{
+    struct worker *to = worker_pool_get(worker->broker->pool, id);
+    struct delivery delivery = {.message = message, .target = target, .kind = (uint32_t)kind, .attempt = attempt};
+
+    if (UNLIKELY(worker_deliver(worker->host.worker, to, &delivery, message_bytes(message)) < 0)) {
+        metric_add(METRIC_MESSAGES_DROPPED_NO_MEMORY, 1);
+        message_unref(message);
+        return;
+    }
+    if (UNLIKELY(worker_congested(to)))
+        worker->congested = to;
+}
+
+static void deliver_local(struct broker_worker *worker, enum delivery_kind kind, void *target, struct message *message,
+                          uint32_t attempt)
+{
+    if (kind == DELIVERY_LIST)
+        subscriber_list_deliver(&worker->host, target, message);
+    else
+        shared_target_deliver(&worker->host, target, message, kind == DELIVERY_SHARED_ACK, attempt);
+}
+
+static struct share_member *pick_member(struct broker_worker *worker, struct share_group *group,
+                                        const struct message *message, const struct share_member *not_this,
+                                        uint32_t attempt)
+{
+    struct share_pick pick = {
+        .strategy = worker->broker->settings.share_strategy,
+        .publisher_hash = session_hash_of(message_client_id(message)),
+        .random = next_random(worker),
+        .not_this = not_this,
+        .attempt = attempt,
+    };
+
+    return share_group_pick(group, &pick);
+}
+
+static enum delivery_kind shared_kind(const struct broker_worker *worker, const struct message *message)
+{
+    return worker->broker->settings.dispatch_ack && message->qos > 0 ? DELIVERY_SHARED_ACK : DELIVERY_SHARED;
+}
+
+/* One hit's destination; false when a group had nobody. */
+static bool resolve(struct broker_worker *worker, const struct router_hit *hit, const struct message *message,
+                    uint16_t *out_id, enum delivery_kind *out_kind, void **out_target)
+{
+    if (LIKELY(hit->group == NULL)) {
+        *out_id = hit->id;
+        *out_kind = DELIVERY_LIST;
+        *out_target = hit->target;
+        return true;
+    }
+    struct share_member *member = pick_member(worker, hit->group, message, NULL, 0);
+    if (member == NULL)
+        return false;
+    *out_id = member->destination;
+    *out_kind = shared_kind(worker, message);
+    *out_target = member->subscription;
+    return true;
+}
+
+/* Takes the dispatcher's reference. */
+static uint32_t dispatch_hits(struct broker_worker *worker, struct message *message, uint32_t count)
+{
+    uint32_t self = worker_index(worker->host.worker), routed = 0;
+    int32_t outer_refs = worker->host.refs_taken;
+    enum delivery_kind kind;
+    void *target;
+    uint16_t id;
+
+    worker->host.refs_taken = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        if (!resolve(worker, &worker->hits[i], message, &id, &kind, &target))
+            continue;
+        routed++;
+        if (id == self) {
+            deliver_local(worker, kind, target, message, 0);
+        } else if (count == 1) {
+            worker->host.refs_taken = outer_refs;
+            deliver_remote_take(worker, id, kind, target, message, 0);
+            return 1;
+        } else {
+            deliver_remote_take(worker, id, kind, target, message_ref(message), 0);
+        }
+    }
+    settle_references(&worker->host, message);
+    worker->host.refs_taken = outer_refs;
+    return routed;
+}
+
+bool broker_publish_take(struct broker_worker *worker, struct message *message)
+{
+    uint32_t count;
+
+    if (UNLIKELY(message->retain))
+        retainer_store(worker->broker->retainer, message);
+    count = match(worker, message_topic(message));
+    if (count > 0)
+        return dispatch_hits(worker, message, count) > 0;
+    if (!message->sys)
+        metric_add(METRIC_MESSAGES_DROPPED, 1);
+    message_unref(message);
+    return false;
+}
+
+void broker_turn_end(struct broker_worker *worker)
+{
+    worker->match_cache.topic_len = 0;
+}
+
+struct publish_post {
+    struct post post;
+    struct message *message;
+};
+
+static void on_publish_post(struct worker *worker, struct post *post)
+{
+    struct publish_post *publish = CONTAINER_OF(post, struct publish_post, post);
+
+    broker_publish_take(broker_worker_of(worker), publish->message);
+    free(publish);
+}
+
+void broker_publish_post_take(struct broker *broker, struct message *message)
+{
+    struct publish_post *publish = malloc(sizeof(*publish));
+
+    if (publish == NULL) {
+        metric_add(METRIC_MESSAGES_DROPPED_NO_MEMORY, 1);
+        message_unref(message);
+        return;
+    }
+    *publish = (struct publish_post){.post.run = on_publish_post, .message = message};
+    worker_post(worker_pool_get(broker->pool, 0), &publish->post);
+}
+
+/* To a member chosen again. Borrows the reference. */
+static void deliver_to_member(struct broker_worker *worker, struct share_member *member, enum delivery_kind kind,
+                              struct message *message, uint32_t attempt)
+{
+    if (member->destination != worker_index(worker->host.worker)) {
+        deliver_remote_take(worker, member->destination, kind, member->subscription, message_ref(message), attempt);
+        return;
+    }
+    /* Perhaps inside another dispatch of the same message: its count is kept apart. */
+    int32_t outer_refs = worker->host.refs_taken;
+    worker->host.refs_taken = 0;
+    deliver_local(worker, kind, member->subscription, message, attempt);
+    if (worker->host.refs_taken > 0)
+        message_ref_many(message, (uint32_t)worker->host.refs_taken);
+    worker->host.refs_taken = outer_refs;
+}
+
+static void host_redispatch(struct session_host *host, struct shared_target *target, struct message *message,
+                            uint32_t attempt)
+{
+    struct broker_worker *worker = (struct broker_worker *)host;
+    struct share_member *member = pick_member(worker, target->group, message, &target->member, attempt);
+    /* All refused: the last one asked gets it without a question, and queues it. */
+    bool last = member == NULL || attempt + 1 >= share_group_member_count(target->group);
+
+    deliver_to_member(worker, member == NULL ? &target->member : member, last ? DELIVERY_SHARED : DELIVERY_SHARED_ACK,
+                      message, attempt);
+}
+
+static void host_redispatch_lost(struct session_host *host, struct slice group_name, struct slice filter,
+                                 struct message *message)
+{
+    struct broker_worker *worker = (struct broker_worker *)host;
+    struct share_group *group = router_group_get(worker->broker->router, filter, group_name, false);
+    struct share_member *member = group == NULL ? NULL : pick_member(worker, group, message, NULL, 0);
+
+    if (member == NULL) {
+        metric_add(METRIC_MESSAGES_DROPPED, 1);
+        return;
+    }
+    deliver_to_member(worker, member, shared_kind(worker, message), message, 0);
+}
+
+static void host_publish(struct session_host *host, struct message *message)
+{
+    struct broker_worker *worker = (struct broker_worker *)host;
+    int32_t outer_refs = host->refs_taken;
+
+    host->refs_taken = 0;
+    broker_publish_take(worker, message_ref(message));
+    host->refs_taken = outer_refs;
+}
+
+const struct session_host_ops broker_session_host_ops = {
+    .publish = host_publish,
+    .redispatch = host_redispatch,
+    .redispatch_lost = host_redispatch_lost,
+};
+
+void broker_take_in(struct worker *worker, const struct delivery *deliveries, uint32_t count)
+{
+    struct broker_worker *here = broker_worker_of(worker);
+
+    for (uint32_t i = 0; i < count; i++) {
+        if (LIKELY(i + 1 < count))
+            __builtin_prefetch(deliveries[i + 1].message);
+        here->host.refs_taken = 0;
+        deliver_local(here, (enum delivery_kind)deliveries[i].kind, deliveries[i].target, deliveries[i].message,
+                      deliveries[i].attempt);
+        settle_references(&here->host, deliveries[i].message);
+    }
+}

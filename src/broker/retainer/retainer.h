@@ -1,0 +1,36 @@
+/*
+ * retainer: the retained message of each topic (MQTT 5, section 3.3.1.3), in memory, shared by all workers.
+ *
+ * Readers take no lock; writers take the lock of the topic's shard for a moment. Expired messages are not
+ * found and go when somebody meets them or with retainer_purge().
+ */
+#ifndef BROKER_RETAINER_RETAINER_H
+#define BROKER_RETAINER_RETAINER_H
+
+#include "base/compiler.h"
+#include "base/slice.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct retainer;
+struct message;
+
+/* `count_max` messages and `payload_max` bytes of payload each; 0: no limit. NULL when memory is short. Thread: start-up. */
+struct retainer *retainer_new(uint64_t count_max, uint64_t payload_max);
+/* Thread: shutdown. NULL is fine. */
+void retainer_free(struct retainer *retainer);
+
+/* Keeps a reference to the message as its topic's retained one; an empty payload removes it [MQTT-3.3.1-6]. Over a limit
+ * it is not kept and the log says so. Thread: any, online. */
+void retainer_store(struct retainer *retainer, struct message *message);
+
+/* Calls `visit` for each retained message that matches the (valid) filter and has not expired; the message is
+ * borrowed for the call. Thread: any, online. */
+void retainer_match(struct retainer *retainer, struct slice filter, uint64_t now_ms,
+                    void (*visit)(void *context, struct message *message), void *context);
+
+/* Number of retained messages. Thread: any. */
+uint64_t retainer_count(const struct retainer *retainer);
+
+#endif

@@ -1,0 +1,211 @@
+/*
+ * session: its life; what it sends and receives is in session_delivery.c.
+ *
+ * One timer serves all deadlines. Attached, it is a slow tick for retransmission (v3 only) and for inbound QoS 2 IDs, started when
+ * there is something to look after; detached, it is set to the earlier of will and expiry.
+ */
+#include "broker/session/session.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/metrics.h"
+#include "base/rcu.h"
+#include "broker/session/retained_backlog.h"
+#include "broker/session/session_host.h"
+#include "broker/session/session_internal.h"
+#include "broker/session/subscription.h"
+#include "broker/zone.h"
+#include "mqtt/message.h"
+
+#include <stdatomic.h>
+#include <stdlib.h>
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+static uint64_t now_of(const struct session *session)
+{
+    return worker_now_ms(session->host->worker);
+}
+
+static bool is_persistent(const struct session *session)
+{
+    return session->expiry_interval_s > 0;
+}
+
+void session_publish_will(struct session *session)
+{
+    struct message *will = session->will;
+
+    session->will = NULL;
+    session->will_at_ms = UINT64_MAX;
+    if (will == NULL)
+        return;
+    will->created_ms = now_of(session); /* nobody else has seen it yet */
+    session->host->ops->publish(session->host, will);
+    message_unref(will);
+}
+
+static void start_detached_timer(struct session *session)
+{
+    uint64_t deadline = session->expires_at_ms < session->will_at_ms ? session->expires_at_ms : session->will_at_ms;
+
+    if (deadline == UINT64_MAX)
+        timer_stop(worker_timers(session->host->worker), &session->timer);
+    else
+        timer_start(worker_timers(session->host->worker), &session->timer, deadline);
+}
+
+static void on_due(struct timer *timer, uint64_t now_ms)
+{
+    struct session *session = CONTAINER_OF(timer, struct session, timer);
+
+    if (session->link != NULL) {
+        session_tick(session, now_ms);
+        return;
+    }
+    if (now_ms >= session->expires_at_ms) {
+        metric_add(METRIC_SESSIONS_EXPIRED, 1);
+        session_end(session, "expired");
+        return;
+    }
+    if (now_ms >= session->will_at_ms)
+        session_publish_will(session);
+    start_detached_timer(session);
+}
+
+uint64_t session_hash_of(struct slice client_id)
+{
+    return XXH3_64bits(client_id.data, client_id.len);
+}
+
+struct session *session_new(struct session_host *host, struct slice client_id, const struct zone *zone)
+{
+    struct session *session = calloc(1, sizeof(*session) + client_id.len);
+
+    if (session == NULL)
+        return NULL;
+    session->host = host;
+    session->zone = zone;
+    session->timer.on_due = on_due;
+    session->created_at_s = (uint32_t)(clock_wall_ms() / 1000);
+    session->expires_at_ms = session->will_at_ms = UINT64_MAX;
+    session->window = UINT16_MAX;
+    session->clean_start = true;
+    session->client_id_len = (uint16_t)client_id.len;
+    memcpy(session->client_id, client_id.data, client_id.len);
+    atomic_fetch_add_explicit(&host->session_count, 1, memory_order_relaxed);
+    stat_add(STAT_SESSIONS, 1);
+    return session;
+}
+
+void session_set_expiry(struct session *session, uint32_t expiry_interval_s)
+{
+    bool was = is_persistent(session);
+
+    session->expiry_interval_s = expiry_interval_s;
+    stat_add(STAT_SESSIONS_PERSISTENT, (int64_t)is_persistent(session) - (int64_t)was);
+}
+
+void session_attach(struct session *session, const struct session_attach_options *options)
+{
+    ASSERT(session->link == NULL && !session->ended);
+    timer_stop(worker_timers(session->host->worker), &session->timer);
+    session->expires_at_ms = session->will_at_ms = UINT64_MAX;
+    message_unref(session->will); /* a delayed will that the client came back for [MQTT-3.1.3-9] */
+    session->will = options->will;
+    session->will_delay_s = options->will_delay_s;
+    session->window = options->window;
+    session->version = options->version;
+    session->clean_start = options->clean_start;
+    session_set_expiry(session, options->expiry_interval_s);
+    session->link = options->link;
+    options->link->session = session;
+    subscriptions_set_online(session, true);
+}
+
+void session_detach(struct session *session, bool drop_will)
+{
+    uint64_t now_ms = now_of(session);
+
+    if (session->link != NULL)
+        session->link->session = NULL;
+    session->link = NULL;
+    subscriptions_set_online(session, false);
+    timer_stop(worker_timers(session->host->worker), &session->timer);
+    if (drop_will)
+        session->will = message_unref(session->will);
+    if (!is_persistent(session)) {
+        session_end(session, "normal");
+        return;
+    }
+    session->expires_at_ms = session->expiry_interval_s == UINT32_MAX
+                                 ? UINT64_MAX
+                                 : now_ms + (uint64_t)session->expiry_interval_s * 1000;
+    if (session->will != NULL && session->will_delay_s == 0)
+        session_publish_will(session);
+    else if (session->will != NULL)
+        session->will_at_ms = now_ms + (uint64_t)session->will_delay_s * 1000;
+    start_detached_timer(session);
+}
+
+static void free_session(void *object)
+{
+    free(object);
+}
+
+/* Ends all subscriptions; the shared ones among them are remembered as far as memory allows. */
+static struct shared_targets drop_subscriptions(struct session *session)
+{
+    struct shared_targets targets = {0};
+
+    if (session->flow != NULL && session->flow->mqueue.count > 0)
+        targets.items = malloc(session->subscriptions.count * sizeof(*targets.items) + 1);
+    while (session->subscriptions.count > 0) {
+        struct subscription *subscription = pointer_list_get(&session->subscriptions, session->subscriptions.count - 1);
+        if (targets.items != NULL && subscription->is_shared)
+            targets.items[targets.count++] = subscription->shared;
+        subscription_remove(subscription);
+    }
+    return targets;
+}
+
+static void drop_contents(struct session *session)
+{
+    struct shared_targets targets = drop_subscriptions(session);
+    struct session_flow *flow = session->flow;
+
+    if (flow != NULL) {
+        session_redispatch_shared(session, &targets);
+        inflight_fini(&flow->inflight);
+        mqueue_fini(&flow->mqueue);
+        awaiting_rel_fini(&flow->awaiting_rel);
+        retained_backlog_free(flow->retained);
+        free(flow);
+    }
+    session->flow = NULL;
+    free(targets.items);
+}
+
+void session_end(struct session *session, const char *reason)
+{
+    struct session_host *host = session->host;
+
+    if (session->ended)
+        return;
+    session->ended = true;
+    if (session->link != NULL)
+        session->link->session = NULL;
+    session->link = NULL;
+    timer_stop(worker_timers(host->worker), &session->timer);
+    if (session->registered)
+        rcu_table_remove(host->registry, session_hash_of(session_client_id(session)), session);
+    session->registered = false;
+    subscriptions_set_online(session, false);
+    drop_contents(session);
+    session_publish_will(session);
+    log_client(LOG_LEVEL_DEBUG, session_client_id(session), NULL, "[Session] ended: %s", reason);
+    session_set_expiry(session, 0);
+    atomic_fetch_sub_explicit(&host->session_count, 1, memory_order_relaxed);
+    stat_add(STAT_SESSIONS, -1);
+    rcu_retire(session, free_session);
+}

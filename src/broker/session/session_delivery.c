@@ -1,0 +1,416 @@
+/*
+ * session_delivery: messages to the client (send at once, queue, or drop) and the acknowledgements both ways.
+ *
+ * References: while a message is dispatched, keeping it costs host->refs_taken + 1 instead of an atomic operation; the
+ * dispatcher, which holds a reference of its own until the end, adds them all at once.
+ */
+#include "broker/session/session.h"
+
+#include "base/log.h"
+#include "base/metrics.h"
+#include "broker/session/retained_backlog.h"
+#include "broker/session/session_host.h"
+#include "broker/session/session_internal.h"
+#include "broker/session/subscription.h"
+#include "broker/zone.h"
+#include "mqtt/message.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+static uint64_t now_of(const struct session *session)
+{
+    return worker_now_ms(session->host->worker);
+}
+
+/* Makes sure that the slow tick runs while there is something to resend or to forget. */
+static inline void want_tick(struct session *session, uint64_t interval_ms)
+{
+    if (UNLIKELY(!timer_running(&session->timer)) && interval_ms > 0 && session->link != NULL)
+        timer_start(worker_timers(session->host->worker), &session->timer, now_of(session) + interval_ms);
+}
+
+static uint64_t retry_interval_ms(const struct session *session)
+{
+    /* MQTT 5 resends only on reconnect [MQTT-4.4.0-1]. */
+    return session->version >= MQTT_V5 ? 0 : session->zone->session.retry_interval_ms;
+}
+
+struct session_flow *session_flow_get(struct session *session)
+{
+    if (session->flow == NULL)
+        session->flow = calloc(1, sizeof(*session->flow));
+    return session->flow;
+}
+
+static enum session_write write_publish(struct session *session, const struct delivery_item *item, uint16_t packet_id,
+                                        bool dup)
+{
+    struct session_publish publish = {
+        .message = item->message,
+        .subscription_id = item->subscription_id,
+        .packet_id = packet_id,
+        .qos = item->qos,
+        .dup = dup,
+        .retain = item->retain,
+    };
+
+    session->deliver_count++;
+    return session->link->ops->publish(session->link, &publish);
+}
+
+/* Sends a QoS 1 or 2 item. True: the window keeps the item's reference now. */
+static bool send_kept(struct session *session, const struct delivery_item *item)
+{
+    struct session_flow *flow = session_flow_get(session);
+    uint16_t packet_id;
+
+    if (flow == NULL || inflight_push_take(&flow->inflight, item, now_of(session), &packet_id) < 0) {
+        metric_add(METRIC_MESSAGES_DROPPED_NO_MEMORY, 1);
+        return false;
+    }
+    if (UNLIKELY(write_publish(session, item, packet_id, false) == SESSION_TOO_LARGE)) {
+        /* As if it had been acknowledged [MQTT-3.1.2-25]. */
+        inflight_remove(&flow->inflight, inflight_find(&flow->inflight, packet_id));
+        metric_add(METRIC_MESSAGES_DROPPED_TOO_LARGE, 1);
+        return false;
+    }
+    want_tick(session, retry_interval_ms(session));
+    return true;
+}
+
+static void send_qos0(struct session *session, const struct delivery_item *item)
+{
+    if (UNLIKELY(write_publish(session, item, 0, false) == SESSION_TOO_LARGE))
+        metric_add(METRIC_MESSAGES_DROPPED_TOO_LARGE, 1);
+}
+
+/* Queues the item of a dispatch. */
+static void enqueue(struct session *session, const struct delivery_item *item)
+{
+    struct session_flow *flow = session_flow_get(session);
+    struct delivery_item dropped;
+    uint32_t expired;
+
+    if (flow == NULL ||
+        mqueue_push_take(&flow->mqueue, &session->zone->session, item, now_of(session), &dropped, &expired) < 0) {
+        metric_add(METRIC_MESSAGES_DROPPED_NO_MEMORY, 1);
+        return;
+    }
+    flow->enqueue_count++;
+    session->host->refs_taken++;
+    if (expired > 0)
+        metric_add(METRIC_MESSAGES_EXPIRED, expired);
+    if (dropped.message == NULL)
+        return;
+    flow->drop_count++;
+    metric_add(METRIC_MESSAGES_QUEUE_FULL, 1);
+    log_client_limited(LOG_LEVEL_WARNING, session_client_id(session), NULL,
+                       "[Session] the message queue is full (max_mqueue_len = %u), dropping the oldest message",
+                       session->zone->session.max_mqueue_len);
+    if (dropped.message == item->message)
+        session->host->refs_taken--;
+    else
+        message_unref(dropped.message);
+}
+
+static void deliver_qos0(struct session *session, const struct delivery_item *item)
+{
+    bool store = session->zone->session.mqueue_store_qos0;
+
+    if (LIKELY(session->link != NULL && session->link->ops->writable(session->link))) {
+        /* Overtakes QoS 1 and 2 messages that wait for the window, never QoS 0 ones. */
+        if (LIKELY(session->flow == NULL ||
+                   (session->flow->mqueue.qos0_count == 0 && session->flow->retained == NULL))) {
+            send_qos0(session, item);
+            return;
+        }
+        if (!store) {
+            send_qos0(session, item);
+            return;
+        }
+    } else if (!store) {
+        if (session->link != NULL)
+            metric_add(METRIC_MESSAGES_DROPPED_SLOW_CONSUMER, 1);
+        return;
+    }
+    enqueue(session, item);
+}
+
+bool session_has_room(const struct session *session)
+{
+    const struct session_flow *flow = session->flow;
+
+    return session->link != NULL &&
+           (flow == NULL ||
+            (flow->inflight.count < session->window && flow->mqueue.count == 0 && flow->retained == NULL)) &&
+           session->link->ops->writable(session->link);
+}
+
+void session_deliver(struct session *session, const struct delivery_item *item)
+{
+    if (item->qos == 0) {
+        deliver_qos0(session, item);
+    } else if (LIKELY(session_has_room(session))) {
+        if (LIKELY(send_kept(session, item)))
+            session->host->refs_taken++;
+    } else {
+        enqueue(session, item);
+    }
+}
+
+/* Sends one item whose reference is ours. False: it can't be sent now. */
+static bool drain_item(struct session *session, const struct delivery_item *item)
+{
+    if (message_expired(item->message, now_of(session))) {
+        metric_add(METRIC_MESSAGES_EXPIRED, 1);
+        message_unref(item->message);
+        return true;
+    }
+    if (!session->link->ops->writable(session->link))
+        return false;
+    if (item->qos == 0) {
+        send_qos0(session, item);
+        message_unref(item->message);
+        return true;
+    }
+    if (session->flow->inflight.count >= session->window)
+        return false;
+    if (!send_kept(session, item))
+        message_unref(item->message);
+    return true;
+}
+
+void session_drain(struct session *session)
+{
+    struct session_flow *flow = session->flow;
+    struct delivery_item item;
+
+    if (session->link == NULL || flow == NULL || session->draining)
+        return;
+    session->draining = true;
+    while (retained_backlog_peek(flow->retained, &item) && drain_item(session, &item))
+        retained_backlog_pop(&flow->retained);
+    while (flow->retained == NULL && mqueue_peek(&flow->mqueue, &item) && drain_item(session, &item))
+        mqueue_pop(&flow->mqueue);
+    session->draining = false;
+}
+
+static void resend(struct session *session, struct inflight_entry *entry, uint64_t now_ms)
+{
+    entry->sent_ms = (uint32_t)now_ms;
+    if (entry->state == INFLIGHT_WAIT_PUBCOMP) {
+        session->link->ops->pubrel(session->link, entry->packet_id);
+        return;
+    }
+    if (message_expired(entry->message, now_ms)) {
+        metric_add(METRIC_MESSAGES_EXPIRED, 1);
+        message_unref(inflight_remove(&session->flow->inflight, entry));
+        return;
+    }
+    struct delivery_item item = {
+        .message = entry->message,
+        .subscription_id = entry->subscription_id,
+        .qos = entry->state == INFLIGHT_WAIT_PUBREC ? 2 : 1,
+        .retain = entry->retain,
+        .shared = entry->shared,
+    };
+    if (write_publish(session, &item, entry->packet_id, true) == SESSION_TOO_LARGE) {
+        metric_add(METRIC_MESSAGES_DROPPED_TOO_LARGE, 1);
+        message_unref(inflight_remove(&session->flow->inflight, entry));
+    }
+}
+
+/* Resends the entries last sent `age_ms` ago or longer, oldest first. Removal closes holes only at the front, so a
+ * place that moves is found again by counting from the end. */
+static void resend_older(struct session *session, uint64_t now_ms, uint32_t age_ms)
+{
+    struct inflight *window = &session->flow->inflight;
+
+    for (uint32_t left = window->span; left > 0; left--) {
+        if (left > window->span)
+            continue; /* it was among the holes just closed */
+        struct inflight_entry *entry = inflight_at(window, window->span - left);
+        if (entry->state != INFLIGHT_FREE && (uint32_t)now_ms - entry->sent_ms >= age_ms)
+            resend(session, entry, now_ms);
+    }
+}
+
+void session_resume(struct session *session)
+{
+    struct session_flow *flow = session->flow;
+
+    if (flow == NULL)
+        return;
+    resend_older(session, now_of(session), 0);
+    if (flow->inflight.count > 0)
+        want_tick(session, retry_interval_ms(session));
+    if (flow->awaiting_rel.count > 0)
+        want_tick(session, session->zone->session.await_rel_timeout_ms);
+    session_drain(session);
+}
+
+/* Forgets inbound QoS 2 IDs that were never released. */
+static void expire_awaiting_rel(struct session *session, uint64_t now_ms, uint64_t timeout_ms)
+{
+    uint32_t expired;
+
+    if (timeout_ms == 0 || now_ms <= timeout_ms)
+        return;
+    expired = awaiting_rel_expire(&session->flow->awaiting_rel, (uint32_t)((now_ms - timeout_ms) / 1000));
+    if (expired == 0)
+        return;
+    metric_add(METRIC_MESSAGES_QOS2_EXPIRED, expired);
+    log_client_limited(LOG_LEVEL_WARNING, session_client_id(session), NULL,
+                       "[Session] forgot %u QoS 2 packet ids: no PUBREL came within await_rel_timeout", expired);
+}
+
+void session_tick(struct session *session, uint64_t now_ms)
+{
+    uint64_t timeout_ms = session->zone->session.await_rel_timeout_ms;
+    uint64_t retry_ms = retry_interval_ms(session), next_ms = 0;
+    struct session_flow *flow = session->flow;
+
+    if (flow == NULL)
+        return;
+    if (retry_ms > 0 && flow->inflight.count > 0) {
+        resend_older(session, now_ms, (uint32_t)retry_ms);
+        next_ms = retry_ms;
+    }
+    expire_awaiting_rel(session, now_ms, timeout_ms);
+    if (flow->awaiting_rel.count > 0 && timeout_ms > 0 && (next_ms == 0 || timeout_ms < next_ms))
+        next_ms = timeout_ms;
+    if (flow->mqueue.count > 0)
+        metric_add(METRIC_MESSAGES_EXPIRED, mqueue_purge(&flow->mqueue, now_ms));
+    want_tick(session, next_ms > 2000 ? next_ms / 2 : next_ms);
+}
+
+/* The window's entry, or NULL. */
+static struct inflight_entry *find_inflight(struct session *session, uint16_t packet_id)
+{
+    return session->flow == NULL ? NULL : inflight_find(&session->flow->inflight, packet_id);
+}
+
+/* An acknowledgement made room. */
+static inline void drain_if_waiting(struct session *session)
+{
+    if (session->flow->mqueue.count > 0 || session->flow->retained != NULL)
+        session_drain(session);
+}
+
+int session_on_puback(struct session *session, uint16_t packet_id)
+{
+    struct inflight_entry *entry = find_inflight(session, packet_id);
+
+    if (entry == NULL)
+        return -ENOENT;
+    if (entry->state != INFLIGHT_WAIT_PUBACK)
+        return -EPROTO;
+    message_unref(inflight_remove(&session->flow->inflight, entry));
+    drain_if_waiting(session);
+    return 0;
+}
+
+int session_on_pubrec(struct session *session, uint16_t packet_id, enum reason_code code)
+{
+    struct inflight_entry *entry = find_inflight(session, packet_id);
+
+    if (entry == NULL)
+        return -ENOENT;
+    if (entry->state == INFLIGHT_WAIT_PUBACK)
+        return -EPROTO;
+    if (code >= REASON_UNSPECIFIED_ERROR) { /* the client refused it: the exchange is over [MQTT-4.3.3-4] */
+        message_unref(inflight_remove(&session->flow->inflight, entry));
+        session_drain(session);
+        return 0;
+    }
+    entry->message = message_unref(entry->message);
+    entry->state = INFLIGHT_WAIT_PUBCOMP;
+    entry->sent_ms = (uint32_t)now_of(session);
+    session->link->ops->pubrel(session->link, packet_id);
+    return 0;
+}
+
+int session_on_pubcomp(struct session *session, uint16_t packet_id)
+{
+    struct inflight_entry *entry = find_inflight(session, packet_id);
+
+    if (entry == NULL)
+        return -ENOENT;
+    if (entry->state != INFLIGHT_WAIT_PUBCOMP)
+        return -EPROTO;
+    inflight_remove(&session->flow->inflight, entry);
+    drain_if_waiting(session);
+    return 0;
+}
+
+enum session_qos2 session_on_publish_qos2(struct session *session, uint16_t packet_id)
+{
+    uint32_t max = session->zone->session.max_awaiting_rel;
+    struct session_flow *flow = session_flow_get(session);
+
+    if (flow == NULL)
+        return SESSION_QOS2_NO_MEMORY;
+    if (awaiting_rel_has(&flow->awaiting_rel, packet_id))
+        return SESSION_QOS2_DUPLICATE;
+    if (max > 0 && flow->awaiting_rel.count >= max)
+        return SESSION_QOS2_FULL;
+    if (awaiting_rel_add(&flow->awaiting_rel, packet_id, (uint32_t)(now_of(session) / 1000)) < 0)
+        return SESSION_QOS2_NO_MEMORY;
+    want_tick(session, session->zone->session.await_rel_timeout_ms);
+    return SESSION_QOS2_NEW;
+}
+
+void session_forget_qos2(struct session *session, uint16_t packet_id)
+{
+    session_on_pubrel(session, packet_id);
+}
+
+bool session_on_pubrel(struct session *session, uint16_t packet_id)
+{
+    return session->flow != NULL && awaiting_rel_remove(&session->flow->awaiting_rel, packet_id);
+}
+
+int session_push_retained(struct session *session, const struct delivery_item *item)
+{
+    struct session_flow *flow = session_flow_get(session);
+    int err = flow == NULL ? -ENOMEM : retained_backlog_push_take(&flow->retained, item);
+
+    if (err == 0)
+        message_ref(item->message);
+    return err;
+}
+
+/* The `skip`-th of the targets whose filter matches, or NULL. */
+static struct shared_target *target_matching(const struct shared_targets *targets, struct slice topic, uint32_t skip)
+{
+    for (uint32_t i = 0; i < targets->count; i++) {
+        struct shared_target *target = targets->items[i];
+        struct slice filter = slice_make(target->text + target->name_len, target->filter_len);
+        if (mqtt_topic_matches(topic, filter) && skip-- == 0)
+            return target;
+    }
+    return NULL;
+}
+
+/* Only what was never sent: a message in flight may already have been received [MQTT-4.8.2-5]. A message that came
+ * through several groups stands in the queue once for each, so the n-th copy goes to the n-th group that matches. */
+void session_redispatch_shared(struct session *session, const struct shared_targets *targets)
+{
+    struct session_host *host = session->host;
+    struct delivery_item item;
+    const struct message *last = NULL;
+    uint32_t copies = 0;
+
+    while (targets->count > 0 && mqueue_peek(&session->flow->mqueue, &item)) {
+        mqueue_pop(&session->flow->mqueue);
+        copies = item.message == last ? copies + 1 : 0;
+        last = item.message;
+        struct shared_target *target = item.shared ? target_matching(targets, message_topic(item.message), copies)
+                                                   : NULL;
+        if (target != NULL)
+            host->ops->redispatch_lost(host, slice_make(target->text, target->name_len),
+                                       slice_make(target->text + target->name_len, target->filter_len), item.message);
+        message_unref(item.message);
+    }
+}

@@ -1,0 +1,201 @@
+/*
+ * mailbox: an intrusive list that any thread pushes to with one atomic exchange; the worker takes the whole list and
+ * turns it round, so what one thread pushed stays in its order.
+ *
+ * Waking costs a system call, so it is only done for a worker that sleeps: it raises `sleeping`, looks into the
+ * mailbox once more and then waits; who pushes and finds the flag takes it down and writes the eventfd. Both sides
+ * use sequentially consistent operations: either the worker sees the post or the poster sees the flag.
+ */
+#include "event/mailbox.h"
+#include "event/worker_internal.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define BATCH_FIRST_COUNT 16
+#define BATCH_COUNT_MAX 1024
+
+struct delivery_batch {
+    struct post post;
+    uint64_t bytes;
+    uint32_t count;
+    uint32_t capacity;
+    struct delivery deliveries[];
+};
+
+static void mailbox_push(struct worker *to, struct post *post)
+{
+    struct mailbox *mailbox = &to->mailbox;
+    struct post *head = atomic_load_explicit(&mailbox->head, memory_order_relaxed);
+
+    do
+        post->next = head;
+    while (!atomic_compare_exchange_weak(&mailbox->head, &head, post));
+    if (atomic_load(&mailbox->sleeping) && atomic_exchange(&mailbox->sleeping, false)) {
+        uint64_t one = 1;
+        ssize_t written = write(to->wake_fd, &one, sizeof(one));
+        (void)written; /* fails only when the counter is full: then it is awake */
+    }
+}
+
+void worker_post(struct worker *worker, struct post *post)
+{
+    struct worker *self = worker_current();
+
+    /* What this thread delivered before must arrive before. */
+    if (self != NULL && self != worker && (self->outgoing_dirty & UINT64_C(1) << worker->index) != 0)
+        mailbox_flush(self);
+    mailbox_push(worker, post);
+}
+
+static void take_in_batch(struct worker *worker, struct post *post)
+{
+    struct delivery_batch *batch = CONTAINER_OF(post, struct delivery_batch, post);
+    struct mailbox *mailbox = &worker->mailbox;
+    uint64_t left;
+
+    worker->deliver(worker, batch->deliveries, batch->count);
+    left = atomic_fetch_sub(&mailbox->bytes, batch->bytes) - batch->bytes;
+    free(batch);
+    if (left > worker->pool->mailbox_bytes_max / 2 || atomic_load(&mailbox->waiting_workers) == 0)
+        return;
+    uint64_t waiting = atomic_exchange(&mailbox->waiting_workers, 0);
+    for (uint32_t i = 0; waiting != 0; i++, waiting >>= 1) {
+        if ((waiting & 1) != 0 && !atomic_exchange(&worker->drain_posts[i].in_flight, true))
+            mailbox_push(worker->pool->workers[i], &worker->drain_posts[i].post);
+    }
+}
+
+static void on_drained(struct worker *worker, struct post *post)
+{
+    struct drain_post *drain = CONTAINER_OF(post, struct drain_post, post);
+    struct mailbox_waiter *head = &worker->waiters[drain->drained];
+
+    atomic_store(&drain->in_flight, false);
+    while (head->next != head) {
+        struct mailbox_waiter *waiter = head->next;
+        worker_wait_cancel(waiter);
+        waiter->resume(worker, waiter);
+    }
+}
+
+void mailbox_init(struct worker *worker)
+{
+    for (uint32_t i = 0; i < WORKER_COUNT_MAX; i++) {
+        worker->waiters[i].next = worker->waiters[i].prev = &worker->waiters[i];
+        worker->drain_posts[i].post.run = on_drained;
+        worker->drain_posts[i].drained = worker->index;
+    }
+}
+
+void worker_set_deliver(struct worker *worker, worker_deliver_fn *deliver)
+{
+    worker->deliver = deliver;
+}
+
+static void batch_post(struct worker *from, uint32_t to_index)
+{
+    struct delivery_batch *batch = from->outgoing[to_index];
+    struct worker *to = from->pool->workers[to_index];
+
+    from->outgoing[to_index] = NULL;
+    from->outgoing_dirty &= ~(UINT64_C(1) << to_index);
+    atomic_fetch_add(&to->mailbox.bytes, batch->bytes);
+    mailbox_push(to, &batch->post);
+}
+
+/* An open batch of `from` to `to_index` with room for one more, or NULL. */
+static struct delivery_batch *batch_with_room(struct worker *from, uint32_t to_index)
+{
+    struct delivery_batch *batch = from->outgoing[to_index];
+    uint32_t capacity = BATCH_FIRST_COUNT;
+
+    if (LIKELY(batch != NULL && batch->count < batch->capacity))
+        return batch;
+    if (batch != NULL && batch->count >= BATCH_COUNT_MAX) {
+        batch_post(from, to_index);
+        batch = NULL;
+        capacity = BATCH_COUNT_MAX; /* it filled once, it will again */
+    } else if (batch != NULL) {
+        capacity = batch->capacity * 4;
+    }
+    struct delivery_batch *grown = realloc(batch, sizeof(*grown) + capacity * sizeof(struct delivery));
+    if (grown == NULL)
+        return NULL;
+    if (batch == NULL) {
+        grown->post.run = take_in_batch;
+        grown->bytes = 0;
+        grown->count = 0;
+    }
+    grown->capacity = capacity;
+    from->outgoing[to_index] = grown;
+    from->outgoing_dirty |= UINT64_C(1) << to_index;
+    return grown;
+}
+
+int worker_deliver(struct worker *from, struct worker *to, const struct delivery *delivery, size_t bytes)
+{
+    struct delivery_batch *batch = batch_with_room(from, to->index);
+
+    if (UNLIKELY(batch == NULL))
+        return -ENOMEM;
+    batch->deliveries[batch->count++] = *delivery;
+    batch->bytes += bytes + sizeof(*delivery);
+    return 0;
+}
+
+void mailbox_flush(struct worker *worker)
+{
+    while (worker->outgoing_dirty != 0)
+        batch_post(worker, (uint32_t)__builtin_ctzll(worker->outgoing_dirty));
+}
+
+void mailbox_drain(struct worker *worker)
+{
+    struct post *head = atomic_exchange(&worker->mailbox.head, NULL);
+    struct post *ordered = NULL;
+
+    while (head != NULL) {
+        struct post *next = head->next;
+        head->next = ordered;
+        ordered = head;
+        head = next;
+    }
+    while (ordered != NULL) {
+        struct post *next = ordered->next;
+        ordered->run(worker, ordered);
+        ordered = next;
+    }
+}
+
+bool worker_congested(const struct worker *to)
+{
+    return atomic_load_explicit(&to->mailbox.bytes, memory_order_relaxed) > to->pool->mailbox_bytes_max;
+}
+
+void worker_wait_for_drain(struct worker *self, struct worker *to, struct mailbox_waiter *waiter)
+{
+    struct mailbox_waiter *head = &self->waiters[to->index];
+
+    waiter->prev = head->prev;
+    waiter->next = head;
+    head->prev->next = waiter;
+    head->prev = waiter;
+    atomic_fetch_or(&to->mailbox.waiting_workers, UINT64_C(1) << self->index);
+    /* It may have drained before it could see the bit: then nobody would tell us. Our own open batch does not
+     * count there yet, so the waiter is told by the batch that follows, or right here. */
+    if (atomic_load(&to->mailbox.bytes) <= self->pool->mailbox_bytes_max / 2 &&
+        !atomic_exchange(&to->drain_posts[self->index].in_flight, true))
+        mailbox_push(self, &to->drain_posts[self->index].post);
+}
+
+void worker_wait_cancel(struct mailbox_waiter *waiter)
+{
+    if (waiter->next == NULL)
+        return;
+    waiter->prev->next = waiter->next;
+    waiter->next->prev = waiter->prev;
+    waiter->next = waiter->prev = NULL;
+}

@@ -1,0 +1,367 @@
+/*
+ * worker: the loop of one thread. A turn, in this order:
+ *
+ *   wait ─► ready watches ─► mailbox ─► timers ─► queued work ─► batches out ─► turn end (sockets) ─► wait
+ *
+ * RCU: online during the whole turn, offline while waiting; everything retired in a turn is handed to the reclaiming
+ * thread at its end, after the batches left, so that a grace period also covers what the batches point at.
+ */
+#include "event/worker.h"
+#include "event/worker_internal.h"
+
+#include "base/rcu.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#define EVENTS_PER_TURN 512
+#define LOAD_PERIOD_NS 500000000u /* how far back worker_load_permille() looks */
+
+static _Thread_local struct worker *current_worker;
+
+static uint64_t mono_ns(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+struct worker *worker_current(void)
+{
+    return current_worker;
+}
+
+uint32_t worker_index(const struct worker *worker)
+{
+    return worker->index;
+}
+
+void *worker_context(const struct worker *worker)
+{
+    return worker->context;
+}
+
+void worker_set_context(struct worker *worker, void *context)
+{
+    worker->context = context;
+}
+
+void worker_set_turn_end(struct worker *worker, worker_turn_end_fn *turn_end)
+{
+    worker->turn_end = turn_end;
+}
+
+uint64_t worker_now_ms(const struct worker *worker)
+{
+    return worker->now_ms;
+}
+
+struct timer_wheel *worker_timers(struct worker *worker)
+{
+    return worker->wheel;
+}
+
+struct uv_loop_s *worker_uv_loop(struct worker *worker)
+{
+    return &worker->uv;
+}
+
+uint32_t worker_load_permille(const struct worker *worker)
+{
+    return atomic_load_explicit(&worker->load_permille, memory_order_relaxed);
+}
+
+int worker_watch(struct worker *worker, struct io_watch *watch, uint32_t epoll_events)
+{
+    struct epoll_event event = {.events = epoll_events, .data.ptr = watch};
+
+    if ((epoll_events & EPOLLEXCLUSIVE) == 0)
+        event.events |= EPOLLET;
+    return epoll_ctl(worker->epoll_fd, EPOLL_CTL_ADD, watch->fd, &event) < 0 ? -errno : 0;
+}
+
+void worker_unwatch(struct worker *worker, struct io_watch *watch)
+{
+    epoll_ctl(worker->epoll_fd, EPOLL_CTL_DEL, watch->fd, NULL);
+}
+
+void worker_run_later(struct worker *worker, struct work *work)
+{
+    if (work->queued)
+        return;
+    work->queued = true;
+    work->next = NULL;
+    *worker->work_tail = work;
+    worker->work_tail = &work->next;
+}
+
+void worker_run_cancel(struct worker *worker, struct work *work)
+{
+    struct work **link = &worker->work_head;
+
+    if (!work->queued)
+        return;
+    while (*link != work)
+        link = &(*link)->next;
+    *link = work->next;
+    if (worker->work_tail == &work->next)
+        worker->work_tail = link;
+    work->queued = false;
+}
+
+static void on_wake(struct worker *worker, struct io_watch *watch, uint32_t events)
+{
+    uint64_t count;
+    ssize_t got = read(watch->fd, &count, sizeof(count));
+
+    (void)worker;
+    (void)events;
+    (void)got; /* only takes the readiness away; the mailbox is drained every turn */
+}
+
+static void on_uv_ready(struct worker *worker, struct io_watch *watch, uint32_t events)
+{
+    (void)watch;
+    (void)events;
+    uv_run(&worker->uv, UV_RUN_NOWAIT);
+}
+
+/* Runs only what is queued now: what it queues again waits for the next turn. */
+static void run_work(struct worker *worker)
+{
+    struct work *last = worker->work_head == NULL ? NULL : CONTAINER_OF(worker->work_tail, struct work, next);
+
+    while (worker->work_head != NULL) {
+        struct work *work = worker->work_head;
+        worker->work_head = work->next;
+        if (worker->work_head == NULL)
+            worker->work_tail = &worker->work_head;
+        work->queued = false;
+        bool was_last = work == last;
+        work->run(worker, work);
+        if (was_last)
+            break;
+    }
+}
+
+static int wait_ms(struct worker *worker)
+{
+    int64_t timer_ms = timer_wheel_next_ms(worker->wheel, worker->now_ms);
+    int uv_ms = uv_loop_alive(&worker->uv) ? uv_backend_timeout(&worker->uv) : -1;
+
+    if (worker->work_head != NULL)
+        return 0;
+    if (timer_ms > 60000)
+        timer_ms = 60000;
+    if (uv_ms >= 0 && (timer_ms < 0 || uv_ms < timer_ms))
+        return uv_ms;
+    return (int)timer_ms;
+}
+
+static void account_load(struct worker *worker, uint64_t turn_start_ns, uint64_t now_ns)
+{
+    worker->load_busy_ns += now_ns - turn_start_ns;
+    if (now_ns - worker->load_since_ns < LOAD_PERIOD_NS)
+        return;
+    uint64_t permille = worker->load_busy_ns * 1000 / (now_ns - worker->load_since_ns);
+    atomic_store_explicit(&worker->load_permille, (uint32_t)permille, memory_order_relaxed);
+    worker->load_since_ns = now_ns;
+    worker->load_busy_ns = 0;
+}
+
+static int wait_for_events(struct worker *worker, struct epoll_event *events)
+{
+    int timeout = wait_ms(worker);
+    int count;
+
+    atomic_store(&worker->mailbox.sleeping, true);
+    if (atomic_load(&worker->mailbox.head) != NULL || atomic_load(&worker->stop))
+        timeout = 0;
+    rcu_retire_flush();
+    rcu_thread_offline();
+    count = epoll_wait(worker->epoll_fd, events, EVENTS_PER_TURN, timeout);
+    rcu_thread_online();
+    atomic_store_explicit(&worker->mailbox.sleeping, false, memory_order_relaxed);
+    return count;
+}
+
+static void worker_turn(struct worker *worker, const struct epoll_event *events, int count)
+{
+    for (int i = 0; i < count; i++) {
+        struct io_watch *watch = events[i].data.ptr;
+        watch->on_ready(worker, watch, events[i].events);
+    }
+    mailbox_drain(worker);
+    timer_wheel_advance(worker->wheel, worker->now_ms);
+    run_work(worker);
+    if (uv_loop_alive(&worker->uv) && uv_backend_timeout(&worker->uv) == 0)
+        uv_run(&worker->uv, UV_RUN_NOWAIT);
+    mailbox_flush(worker); /* before our own sockets are written: the others can begin */
+    if (worker->turn_end != NULL)
+        worker->turn_end(worker, worker->context);
+    mailbox_flush(worker);
+}
+
+static void *worker_main(void *argument)
+{
+    struct worker *worker = argument;
+    struct epoll_event events[EVENTS_PER_TURN];
+    char name[16];
+
+    snprintf(name, sizeof(name), "worker-%u", worker->index);
+    pthread_setname_np(pthread_self(), name);
+    current_worker = worker;
+    rcu_thread_register();
+    worker->load_since_ns = mono_ns();
+    while (!atomic_load_explicit(&worker->stop, memory_order_relaxed)) {
+        int count = wait_for_events(worker, events);
+        uint64_t start_ns = mono_ns();
+        worker->now_ms = start_ns / 1000000u;
+        worker_turn(worker, events, count);
+        account_load(worker, start_ns, mono_ns());
+    }
+    rcu_retire_flush();
+    rcu_thread_unregister();
+    return NULL;
+}
+
+static void worker_free(struct worker *worker)
+{
+    if (worker == NULL)
+        return;
+    if (worker->epoll_fd >= 0) {
+        uv_run(&worker->uv, UV_RUN_NOWAIT);
+        uv_loop_close(&worker->uv);
+        close(worker->epoll_fd);
+    }
+    if (worker->wake_fd >= 0)
+        close(worker->wake_fd);
+    timer_wheel_free(worker->wheel);
+    free(worker);
+}
+
+static int worker_open(struct worker *worker)
+{
+    int err;
+
+    worker->now_ms = mono_ns() / 1000000u;
+    worker->wheel = timer_wheel_new(worker->now_ms);
+    if (worker->wheel == NULL)
+        return -ENOMEM;
+    worker->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (worker->wake_fd < 0)
+        return -errno;
+    err = uv_loop_init(&worker->uv);
+    if (err < 0)
+        return err;
+    worker->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    if (worker->epoll_fd < 0) {
+        err = -errno;
+        uv_loop_close(&worker->uv);
+        return err;
+    }
+    worker->wake_watch = (struct io_watch){.on_ready = on_wake, .fd = worker->wake_fd};
+    worker->uv_watch = (struct io_watch){.on_ready = on_uv_ready, .fd = uv_backend_fd(&worker->uv)};
+    err = worker_watch(worker, &worker->wake_watch, EPOLLIN);
+    return err < 0 ? err : worker_watch(worker, &worker->uv_watch, EPOLLIN);
+}
+
+static struct worker *worker_new(struct worker_pool *pool, uint32_t index)
+{
+    struct worker *worker = aligned_alloc(64, (sizeof(*worker) + 63) / 64 * 64);
+
+    if (worker == NULL)
+        return NULL;
+    memset(worker, 0, sizeof(*worker));
+    worker->pool = pool;
+    worker->index = index;
+    worker->epoll_fd = worker->wake_fd = -1;
+    worker->work_tail = &worker->work_head;
+    mailbox_init(worker);
+    if (worker_open(worker) < 0) {
+        worker_free(worker);
+        return NULL;
+    }
+    return worker;
+}
+
+int worker_pool_new(uint32_t count, uint64_t mailbox_bytes_max, struct worker_pool **out_pool)
+{
+    struct worker_pool *pool = calloc(1, sizeof(*pool));
+
+    ASSERT(count >= 1 && count <= WORKER_COUNT_MAX);
+    if (pool == NULL)
+        return -ENOMEM;
+    pool->mailbox_bytes_max = mailbox_bytes_max;
+    for (uint32_t i = 0; i < count; i++) {
+        pool->workers[i] = worker_new(pool, i);
+        if (pool->workers[i] == NULL) {
+            worker_pool_free(pool);
+            return -ENOMEM;
+        }
+        pool->count++;
+    }
+    *out_pool = pool;
+    return 0;
+}
+
+int worker_pool_start(struct worker_pool *pool)
+{
+    for (uint32_t i = 0; i < pool->count; i++) {
+        int err = pthread_create(&pool->workers[i]->thread, NULL, worker_main, pool->workers[i]);
+        if (err != 0) {
+            worker_pool_stop(pool);
+            return -err;
+        }
+        pool->started++;
+    }
+    return 0;
+}
+
+void worker_pool_stop(struct worker_pool *pool)
+{
+    for (uint32_t i = 0; i < pool->started; i++) {
+        uint64_t one = 1;
+        atomic_store(&pool->workers[i]->stop, true);
+        ssize_t written = write(pool->workers[i]->wake_fd, &one, sizeof(one));
+        (void)written;
+    }
+    for (uint32_t i = 0; i < pool->started; i++)
+        pthread_join(pool->workers[i]->thread, NULL);
+    pool->started = 0;
+}
+
+void worker_pool_drain(struct worker_pool *pool)
+{
+    for (uint32_t i = 0; i < pool->count; i++) {
+        mailbox_flush(pool->workers[i]);
+        mailbox_drain(pool->workers[i]);
+    }
+}
+
+void worker_pool_free(struct worker_pool *pool)
+{
+    if (pool == NULL)
+        return;
+    for (uint32_t i = 0; i < pool->count; i++)
+        worker_free(pool->workers[i]);
+    free(pool);
+}
+
+uint32_t worker_pool_count(const struct worker_pool *pool)
+{
+    return pool->count;
+}
+
+struct worker *worker_pool_get(struct worker_pool *pool, uint32_t index)
+{
+    ASSERT(index < pool->count);
+    return pool->workers[index];
+}

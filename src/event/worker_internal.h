@@ -1,0 +1,71 @@
+/*
+ * worker_internal: the worker's parts that worker.c and mailbox.c share.
+ */
+#ifndef EVENT_WORKER_INTERNAL_H
+#define EVENT_WORKER_INTERNAL_H
+
+#include "event/mailbox.h"
+#include "event/worker.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <uv.h>
+
+struct delivery_batch; /* mailbox.c */
+
+struct worker_pool {
+    uint32_t count;
+    uint32_t started;
+    uint64_t mailbox_bytes_max;
+    struct worker *workers[WORKER_COUNT_MAX];
+};
+
+/* What other threads write; on cache lines of its own. */
+struct mailbox {
+    _Alignas(64) struct post *_Atomic head; /* newest first */
+    _Atomic bool sleeping;                  /* the worker waits, or is about to */
+    _Alignas(64) _Atomic uint64_t bytes;    /* of batches that wait here */
+    _Atomic uint64_t waiting_workers;       /* bit per worker that wants to hear of a drain */
+};
+
+/* Told to a worker by the mailbox it waits for. */
+struct drain_post {
+    struct post post;
+    _Atomic bool in_flight;
+    uint32_t drained; /* index of the worker that drained */
+};
+
+struct worker {
+    struct mailbox mailbox;
+    _Alignas(64) struct worker_pool *pool;
+    uint32_t index;
+    int epoll_fd;
+    int wake_fd;
+    _Atomic bool stop;
+    pthread_t thread;
+    uv_loop_t uv;
+    struct io_watch uv_watch;
+    struct io_watch wake_watch;
+    uint64_t now_ms;
+    struct timer_wheel *wheel;
+    void *context;
+    worker_turn_end_fn *turn_end;
+    worker_deliver_fn *deliver;
+    struct work *work_head; /* for the next turn */
+    struct work **work_tail;
+    struct delivery_batch *outgoing[WORKER_COUNT_MAX];
+    uint64_t outgoing_dirty;                         /* bit per worker with an open batch */
+    struct mailbox_waiter waiters[WORKER_COUNT_MAX]; /* list heads: our publishers waiting for that worker */
+    struct drain_post drain_posts[WORKER_COUNT_MAX]; /* [i]: what we post to worker i when we have drained */
+    _Atomic uint32_t load_permille;                  /* recent share of time spent working */
+    uint64_t load_since_ns;
+    uint64_t load_busy_ns;
+};
+
+/* Takes in everything that waits. Thread: owner. */
+void mailbox_drain(struct worker *worker);
+/* Posts the open batches. Thread: owner. */
+void mailbox_flush(struct worker *worker);
+void mailbox_init(struct worker *worker);
+
+#endif

@@ -1,0 +1,67 @@
+/*
+ * node: the parts of a running broker, built in order and taken down in reverse. Internal to main/.
+ * Thread: control.
+ */
+#ifndef MAIN_NODE_H
+#define MAIN_NODE_H
+
+#include "broker/broker.h"
+#include "broker/zone.h"
+#include "conf/conf.h"
+#include "ctl/instance.h"
+#include "event/loop_mailbox.h"
+#include "hook/ctl_command.h"
+#include "main/run.h"
+#include "mgmt/broker_view.h"
+#include "mgmt/ctl_server.h"
+#include "monitor/sys_topics.h"
+#include "net/listener.h"
+
+#include <uv.h>
+
+struct node {
+    const struct run_options *options;
+    uv_loop_t loop;
+    bool loop_open;
+    uv_signal_t signals[2];
+    uint32_t signal_count;
+    struct conf *conf;
+    struct instance_lock *lock;
+    struct zone_table *zones;
+    struct listener_options *listener_options;
+    uint32_t listener_options_count;
+    struct listener **listeners;
+    uint32_t listener_count;
+    struct broker *broker;
+    bool workers_running;
+    struct loop_mailbox *mailbox;
+    struct sys_topics *sys_topics;
+    struct ctl_registry *ctl_registry;
+    struct ctl_server *ctl_server;
+    struct broker_view view;
+    const char *name; /* node.name */
+    uint64_t started_ms;
+    enum broker_state state;
+    bool restart;
+    int exit_status;
+};
+
+/* node_listeners.c: opens all listeners and lets the workers accept. A failure has been reported. Prints a line each. */
+MUST_USE int node_open_listeners(struct node *node);
+/* Nothing more is accepted; the sockets are closed. */
+void node_close_listeners(struct node *node);
+
+/* node_workers.c: runs `run` on every worker and waits until all have. Only where waiting is right: start and stop. */
+void node_on_all_workers(struct node *node, void (*run)(struct worker *worker, void *context), void *context);
+/* Ends all connections and waits, for two seconds at most, until their last packets have left. */
+void node_close_clients(struct node *node);
+/* After the workers have stopped: ends all sessions and frees what waited for readers. */
+void node_end_sessions(struct node *node);
+
+/* node_view.c: fills node->view. */
+void node_make_view(struct node *node);
+
+/* node.c: begins the stop; node_run() returns after it. */
+void node_stop(struct node *node, bool restart);
+
+#endif

@@ -1,0 +1,70 @@
+/*
+ * broker_view: what the commands need to know of the broker, as functions. main/ fills it from broker/broker.h.
+ *
+ * Questions that only the workers can answer are asynchronous: the answer comes on the control thread in a later turn of
+ * its loop, never from within the call, exactly once; after a negative result it does not come. Rows
+ * and their texts are valid during the callback only.
+ * Thread: control.
+ */
+#ifndef MGMT_BROKER_VIEW_H
+#define MGMT_BROKER_VIEW_H
+
+#include "base/slice.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum broker_state { BROKER_STARTING, BROKER_RUNNING, BROKER_STOPPING };
+
+struct client_row {
+    struct slice client_id;
+    struct slice username;  /* absent: none */
+    const char *peername;   /* "ip:port" */
+    int64_t connected_at_s; /* since 1970 */
+    bool clean_start;
+};
+
+/* A slice of the clients. `next_cursor` 0: there are no more; else what to ask for next. */
+typedef void broker_clients_fn(void *context, const struct client_row *rows, uint32_t count, uint64_t next_cursor);
+
+typedef void broker_kick_fn(void *context, bool found);
+
+struct shutdown_count {
+    const char *reason; /* the word of the original: closed, kicked, keepalive_timeout */
+    uint64_t count;
+};
+
+struct listener_row {
+    const char *name;    /* "mqtt:tcp" */
+    const char *address; /* as configured: "0.0.0.0:1883" or "8883" */
+    uint32_t acceptors;
+    uint64_t max_conns;
+    uint64_t current_conn;
+    const struct shutdown_count *shutdown_counts;
+    uint32_t shutdown_count_count;
+};
+
+typedef void broker_listeners_fn(void *context, const struct listener_row *rows, uint32_t count);
+
+/* Every function gets `broker`. Lives as long as the commands are registered. */
+struct broker_view {
+    void *broker;
+    /* "emqx@127.0.0.1"; valid as long as the view. */
+    const char *(*node_name)(void *broker);
+    enum broker_state (*state)(void *broker);
+    /* Whole seconds since the broker started. */
+    uint64_t (*uptime_s)(void *broker);
+    /* Connected clients from `cursor` (0: from the start), at most `limit` rows and about 256 KiB of text in one answer.
+     * With a `client_id` (valid until the answer) only that one. A client that stays connected all the while is listed
+     * exactly once. -errno. */
+    int (*list_clients)(void *broker, uint64_t cursor, uint32_t limit, struct slice client_id,
+                        broker_clients_fn *on_rows, void *context);
+    /* Ends the client's connection (v5: DISCONNECT 0x98). `client_id` is valid until the answer. -errno. */
+    int (*kick)(void *broker, struct slice client_id, broker_kick_fn *on_done, void *context);
+    /* In order of their start. -errno. */
+    int (*list_listeners)(void *broker, broker_listeners_fn *on_rows, void *context);
+    /* Starts a clean stop and returns. With `restart`, broker_run() returns RUN_RESTART at the end. */
+    void (*stop)(void *broker, bool restart);
+};
+
+#endif

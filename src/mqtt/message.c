@@ -1,0 +1,71 @@
+/*
+ * message: making and freeing; everything else is inline. The parts lie behind the header in the order client id,
+ * topic, properties, payload, so that what is sent is read in one direction.
+ */
+#include "mqtt/message.h"
+
+#include "mqtt/encode.h"
+
+#include <stdlib.h>
+
+static uint8_t *put(uint8_t *out, struct slice part)
+{
+    if (part.len > 0)
+        memcpy(out, part.data, part.len);
+    return out + part.len;
+}
+
+struct message *message_new(const struct message_options *options)
+{
+    size_t topic_len = options->mountpoint.len + options->topic.len;
+    size_t properties_len = options->properties == NULL || options->properties->present == 0
+                                ? 0
+                                : mqtt_properties_forwardable(options->properties, NULL);
+    size_t payload_len = options->take_buffer == NULL ? options->payload.len : 0;
+    struct message *message;
+    uint8_t *out;
+
+    if (topic_len > UINT16_MAX || options->client_id.len > UINT16_MAX)
+        return NULL;
+    message = malloc(sizeof(*message) + options->client_id.len + topic_len + properties_len + payload_len);
+    if (message == NULL)
+        return NULL;
+    atomic_init(&message->refs, 1);
+    message->qos = options->qos;
+    message->retain = options->retain;
+    message->sys = options->sys;
+    message->has_expiry = options->properties != NULL &&
+                          mqtt_properties_have(options->properties, MQTT_PROP_MESSAGE_EXPIRY_INTERVAL);
+    message->expiry_interval_s = message->has_expiry ? options->properties->message_expiry_interval_s : 0;
+    message->created_ms = options->now_ms;
+    message->client_id_len = (uint16_t)options->client_id.len;
+    message->topic_len = (uint16_t)topic_len;
+    message->properties_len = (uint32_t)properties_len;
+    message->payload_len = (uint32_t)options->payload.len;
+    message->taken_buffer = options->take_buffer;
+    out = put(message->data, options->client_id);
+    message->topic = out;
+    out = put(put(out, options->mountpoint), options->topic);
+    message->properties = out;
+    if (properties_len > 0)
+        out += mqtt_properties_forwardable(options->properties, out);
+    message->payload = options->take_buffer == NULL ? out : options->payload.data;
+    if (options->take_buffer == NULL)
+        put(out, options->payload);
+    return message;
+}
+
+struct message *message_unref(struct message *message)
+{
+    if (message != NULL && atomic_fetch_sub_explicit(&message->refs, 1, memory_order_acq_rel) == 1) {
+        free(message->taken_buffer);
+        free(message);
+    }
+    return NULL;
+}
+
+size_t message_bytes(const struct message *message)
+{
+    return sizeof(*message) + message->client_id_len + message->topic_len + message->properties_len +
+           message->payload_len;
+}

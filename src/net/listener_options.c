@@ -1,0 +1,177 @@
+/*
+ * listener_options: the settings of all listeners of one type, typed.
+ *
+ * The four types share most keys; a key that a type does not have is named NULL in its row below and keeps the
+ * default of the other types.
+ */
+#include "net/listener_options.h"
+
+#include "conf/conf.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct listener_keys {
+    const char *bind, *acceptors, *max_connections, *max_conn_rate, *active_n, *zone, *rate_limit, *access, *backlog,
+        *send_timeout, *send_timeout_close, *recbuf, *sndbuf, *nodelay, *reuseaddr;
+};
+
+#define KEYS_OF(TYPE, ACTIVE_N, REUSEADDR)                                                                             \
+    {                                                                                                                  \
+        .bind = "listener." TYPE ".$name", .acceptors = "listener." TYPE ".$name.acceptors",                           \
+        .max_connections = "listener." TYPE ".$name.max_connections",                                                  \
+        .max_conn_rate = "listener." TYPE ".$name.max_conn_rate", .active_n = (ACTIVE_N),                              \
+        .zone = "listener." TYPE ".$name.zone", .rate_limit = "listener." TYPE ".$name.rate_limit",                    \
+        .access = "listener." TYPE ".$name.access.$id", .backlog = "listener." TYPE ".$name.backlog",                  \
+        .send_timeout = "listener." TYPE ".$name.send_timeout",                                                        \
+        .send_timeout_close = "listener." TYPE ".$name.send_timeout_close",                                            \
+        .recbuf = "listener." TYPE ".$name.recbuf", .sndbuf = "listener." TYPE ".$name.sndbuf",                        \
+        .nodelay = "listener." TYPE ".$name.nodelay", .reuseaddr = (REUSEADDR)                                         \
+    }
+
+static const struct listener_keys keys_of_type[] = {
+    [LISTENER_TCP] = KEYS_OF("tcp", "listener.tcp.$name.active_n", "listener.tcp.$name.reuseaddr"),
+    [LISTENER_SSL] = KEYS_OF("ssl", "listener.ssl.$name.active_n", "listener.ssl.$name.reuseaddr"),
+    [LISTENER_WS] = KEYS_OF("ws", NULL, NULL),
+    [LISTENER_WSS] = KEYS_OF("wss", NULL, NULL),
+};
+
+static void address_init(struct listener_options *options, const struct conf_address *address)
+{
+    struct sockaddr_in ipv4 = {.sin_family = AF_INET, .sin_port = htons(address->port)};
+    struct sockaddr_in6 ipv6 = {.sin6_family = AF_INET6, .sin6_port = htons(address->port)};
+
+    if (address->is_ipv6) {
+        memcpy(&ipv6.sin6_addr, address->bytes, sizeof(ipv6.sin6_addr));
+        memcpy(&options->address, &ipv6, sizeof(ipv6));
+        options->address_len = sizeof(ipv6);
+    } else {
+        memcpy(&ipv4.sin_addr, address->bytes, sizeof(ipv4.sin_addr));
+        memcpy(&options->address, &ipv4, sizeof(ipv4));
+        options->address_len = sizeof(ipv4);
+    }
+}
+
+/* Numbers ascend, "2" before "10"; words follow in the order of their bytes. */
+static int order_ids(const void *left, const void *right)
+{
+    const char *one = *(const char *const *)left, *other = *(const char *const *)right;
+    bool one_is_number = one[strspn(one, "0123456789")] == '\0';
+    bool other_is_number = other[strspn(other, "0123456789")] == '\0';
+
+    if (one_is_number != other_is_number)
+        return one_is_number ? -1 : 1;
+    if (one_is_number) {
+        one += strspn(one, "0");
+        other += strspn(other, "0");
+        if (strlen(one) != strlen(other))
+            return strlen(one) < strlen(other) ? -1 : 1;
+    }
+    return strcmp(one, other);
+}
+
+static int access_init(struct listener_options *options, const struct conf *conf, const char *key)
+{
+    const char **ids = NULL;
+    size_t count = 0;
+    int err = conf_names(conf, key, options->name, &ids, &count);
+
+    if (err < 0)
+        return err;
+    options->access_rules = calloc(count == 0 ? 1 : count, sizeof(*options->access_rules));
+    if (options->access_rules == NULL) {
+        free(ids);
+        return -ENOMEM;
+    }
+    qsort(ids, count, sizeof(*ids), order_ids);
+    for (size_t i = 0; i < count; i++) {
+        const struct conf_access *access = &conf_find(conf, key, options->name, ids[i])->access;
+        struct listener_access_rule *rule = &options->access_rules[i];
+
+        *rule = (struct listener_access_rule){
+            .allow = access->allow, .all = access->all, .prefix_len = access->prefix_len};
+        memcpy(&rule->address, access->address, sizeof(rule->address));
+    }
+    options->access_rule_count = (uint32_t)count;
+    free(ids);
+    return 0;
+}
+
+static void limits_init(struct listener_options *options, const struct conf *conf, const struct listener_keys *keys)
+{
+    const struct conf_value *rate = conf_find(conf, keys->rate_limit, options->name, NULL);
+    const char *name = options->name;
+
+    options->acceptors = (uint32_t)conf_get_integer(conf, keys->acceptors, name, 8);
+    options->max_connections = (uint32_t)conf_get_integer(conf, keys->max_connections, name, 1024);
+    options->max_conn_rate = (uint32_t)conf_get_integer(conf, keys->max_conn_rate, name, 0);
+    options->active_n = keys->active_n == NULL ? 100 : (uint32_t)conf_get_integer(conf, keys->active_n, name, 100);
+    if (rate != NULL) {
+        options->rate_limit_bytes_per_s = (uint32_t)rate->rate.bytes_per_s;
+        options->rate_limit_burst_bytes = rate->rate.burst_bytes;
+    }
+}
+
+static int options_init(struct listener_options *options, const struct conf *conf, enum listener_type type,
+                        const char *name)
+{
+    const struct listener_keys *keys = &keys_of_type[type];
+    const struct conf_value *bind = conf_find(conf, keys->bind, name, NULL);
+    const char *zone = conf_get_string(conf, keys->zone, name);
+
+    options->type = type;
+    options->name = strdup(name);
+    options->bind_text = strdup(bind->text);
+    options->zone = zone == NULL ? NULL : strdup(zone);
+    if (options->name == NULL || options->bind_text == NULL || (zone != NULL && options->zone == NULL))
+        return -ENOMEM;
+    address_init(options, &bind->address);
+    limits_init(options, conf, keys);
+    options->backlog = (uint32_t)conf_get_integer(conf, keys->backlog, name, 1024);
+    options->send_timeout_ms = conf_get_duration(conf, keys->send_timeout, name, 15000);
+    options->send_timeout_close = conf_get_bool(conf, keys->send_timeout_close, name, true);
+    options->recbuf_bytes = (uint32_t)conf_get_bytes(conf, keys->recbuf, name, 0);
+    options->sndbuf_bytes = (uint32_t)conf_get_bytes(conf, keys->sndbuf, name, 0);
+    options->nodelay = conf_get_bool(conf, keys->nodelay, name, true);
+    options->reuseaddr = keys->reuseaddr == NULL || conf_get_bool(conf, keys->reuseaddr, name, true);
+    return access_init(options, conf, keys->access);
+}
+
+int listener_options_read(const struct conf *conf, enum listener_type type, struct listener_options **out_options,
+                          uint32_t *out_count)
+{
+    const char **names = NULL;
+    size_t count = 0, done = 0;
+    struct listener_options *options = NULL;
+    int err = conf_names(conf, keys_of_type[type].bind, NULL, &names, &count);
+
+    if (err < 0)
+        return err;
+    options = calloc(count == 0 ? 1 : count, sizeof(*options));
+    if (options == NULL)
+        err = -ENOMEM;
+    while (err == 0 && done < count) {
+        err = options_init(&options[done], conf, type, names[done]);
+        done++;
+    }
+    free(names);
+    if (err < 0) {
+        listener_options_free(options, (uint32_t)done);
+        return err;
+    }
+    *out_options = options;
+    *out_count = (uint32_t)count;
+    return 0;
+}
+
+void listener_options_free(struct listener_options *options, uint32_t count)
+{
+    for (uint32_t i = 0; options != NULL && i < count; i++) {
+        free(options[i].name);
+        free(options[i].bind_text);
+        free(options[i].zone);
+        free(options[i].access_rules);
+    }
+    free(options);
+}

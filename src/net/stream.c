@@ -1,0 +1,269 @@
+/*
+ * stream: see stream.h. The pools keep a bounded number of chunks per worker, the rest goes back to malloc.
+ */
+#include "net/stream.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#define SMALL_CHUNK 1024u
+#define LARGE_CHUNK 32768u
+#define FREE_SMALL_MAX 4096u
+#define FREE_LARGE_MAX 256u
+#define IOV_COUNT 64
+#define FLUSH_EARLY_BYTES (128u * 1024u) /* a stream with this much output does not wait for the turn's end */
+
+struct out_chunk {
+    struct out_chunk *next;
+    const uint8_t *bytes; /* what to send: `data`, or memory of `owner` */
+    void *owner;
+    void (*release)(void *owner);
+    size_t len;
+    size_t sent;
+    uint32_t capacity; /* of `data`; 0: bytes by reference */
+    uint8_t data[];
+};
+
+static_assert(LARGE_CHUNK - sizeof(struct out_chunk) >= STREAM_CHUNK_MAX, "a large chunk must hold a reservation");
+
+int stream_pool_init(struct stream_pool *pool)
+{
+    memset(pool, 0, sizeof(*pool));
+    pool->read_buffer = malloc(STREAM_READ_BUFFER);
+    return pool->read_buffer == NULL ? -ENOMEM : 0;
+}
+
+static void free_list(struct out_chunk *chunk)
+{
+    while (chunk != NULL) {
+        struct out_chunk *next = chunk->next;
+        free(chunk);
+        chunk = next;
+    }
+}
+
+void stream_pool_fini(struct stream_pool *pool)
+{
+    free_list(pool->free_small);
+    free_list(pool->free_large);
+    free(pool->read_buffer);
+    memset(pool, 0, sizeof(*pool));
+}
+
+static struct out_chunk *chunk_get(struct stream_pool *pool, bool large)
+{
+    struct out_chunk **list = large ? &pool->free_large : &pool->free_small;
+    uint32_t size = large ? LARGE_CHUNK : SMALL_CHUNK;
+    struct out_chunk *chunk = *list;
+
+    if (chunk != NULL) {
+        *list = chunk->next;
+        if (large)
+            pool->free_large_count--;
+        else
+            pool->free_small_count--;
+    } else {
+        chunk = malloc(size);
+        if (chunk == NULL)
+            return NULL;
+        chunk->capacity = (uint32_t)(size - sizeof(*chunk));
+        chunk->bytes = chunk->data;
+        chunk->owner = NULL;
+    }
+    chunk->next = NULL;
+    chunk->len = chunk->sent = 0;
+    return chunk;
+}
+
+static void chunk_put(struct stream_pool *pool, struct out_chunk *chunk)
+{
+    if (chunk->capacity == 0) {
+        chunk->release(chunk->owner);
+        free(chunk);
+    } else if (chunk->capacity > SMALL_CHUNK && pool->free_large_count < FREE_LARGE_MAX) {
+        chunk->next = pool->free_large;
+        pool->free_large = chunk;
+        pool->free_large_count++;
+    } else if (chunk->capacity <= SMALL_CHUNK && pool->free_small_count < FREE_SMALL_MAX) {
+        chunk->next = pool->free_small;
+        pool->free_small = chunk;
+        pool->free_small_count++;
+    } else {
+        free(chunk);
+    }
+}
+
+void stream_init(struct stream *stream, int fd)
+{
+    memset(stream, 0, sizeof(*stream));
+    stream->watch.fd = fd;
+}
+
+static void drop_output(struct stream_pool *pool, struct stream *stream)
+{
+    while (stream->out_head != NULL) {
+        struct out_chunk *next = stream->out_head->next;
+        chunk_put(pool, stream->out_head);
+        stream->out_head = next;
+    }
+    stream->out_tail = NULL;
+    stream->pending_bytes = 0;
+}
+
+void stream_close(struct stream_pool *pool, struct stream *stream)
+{
+    drop_output(pool, stream);
+    if (stream->watch.fd >= 0)
+        close(stream->watch.fd);
+    stream->watch.fd = -1;
+}
+
+ssize_t stream_read(struct stream *stream, uint8_t *out, size_t capacity)
+{
+    ssize_t got;
+
+    do
+        got = recv(stream->watch.fd, out, capacity, 0);
+    while (got < 0 && errno == EINTR);
+    return got < 0 ? -errno : got;
+}
+
+static void append(struct stream *stream, struct out_chunk *chunk)
+{
+    if (stream->out_tail == NULL)
+        stream->out_head = chunk;
+    else
+        stream->out_tail->next = chunk;
+    stream->out_tail = chunk;
+}
+
+static void queue_flush(struct stream_pool *pool, struct stream *stream)
+{
+    if (stream->flush_queued || stream->blocked)
+        return;
+    stream->flush_queued = true;
+    stream->flush_next = pool->flush_head;
+    pool->flush_head = stream;
+}
+
+uint8_t *stream_reserve(struct stream_pool *pool, struct stream *stream, size_t len)
+{
+    struct out_chunk *tail = stream->out_tail;
+
+    if (LIKELY(tail != NULL && tail->capacity - tail->len >= len && tail->capacity != 0))
+        return tail->data + tail->len;
+    if (stream->pending_bytes >= FLUSH_EARLY_BYTES && !stream->blocked)
+        stream_flush(pool, stream);
+    bool large = len > SMALL_CHUNK - sizeof(struct out_chunk) || stream->out_tail != NULL;
+    tail = chunk_get(pool, large);
+    if (tail == NULL)
+        return NULL;
+    append(stream, tail);
+    return tail->data;
+}
+
+void stream_commit(struct stream_pool *pool, struct stream *stream, size_t len)
+{
+    stream->out_tail->len += len;
+    stream->pending_bytes += (uint32_t)len;
+    queue_flush(pool, stream);
+}
+
+int stream_write_ref(struct stream_pool *pool, struct stream *stream, struct slice bytes, void *owner,
+                     void (*release)(void *owner))
+{
+    struct out_chunk *chunk = malloc(sizeof(*chunk));
+
+    if (chunk == NULL)
+        return -ENOMEM;
+    *chunk = (struct out_chunk){.bytes = bytes.data, .len = bytes.len, .owner = owner, .release = release};
+    append(stream, chunk);
+    stream->pending_bytes += (uint32_t)bytes.len;
+    queue_flush(pool, stream);
+    return 0;
+}
+
+static void consume(struct stream_pool *pool, struct stream *stream, size_t sent)
+{
+    stream->pending_bytes -= (uint32_t)sent;
+    pool->bytes_sent += sent;
+    while (stream->out_head != NULL) {
+        struct out_chunk *chunk = stream->out_head;
+        size_t left = chunk->len - chunk->sent;
+        if (sent < left) {
+            chunk->sent += sent;
+            return;
+        }
+        sent -= left;
+        stream->out_head = chunk->next;
+        if (stream->out_head == NULL)
+            stream->out_tail = NULL;
+        chunk_put(pool, chunk);
+    }
+}
+
+static ssize_t send_some(struct stream *stream, size_t *out_offered)
+{
+    struct iovec parts[IOV_COUNT];
+    struct msghdr header = {.msg_iov = parts};
+    size_t offered = 0;
+    ssize_t sent;
+
+    for (struct out_chunk *chunk = stream->out_head; chunk != NULL && header.msg_iovlen < IOV_COUNT;
+         chunk = chunk->next) {
+        size_t left = chunk->len - chunk->sent;
+        if (left == 0)
+            continue;
+        parts[header.msg_iovlen++] = (struct iovec){.iov_base = (void *)(uintptr_t)(chunk->bytes + chunk->sent),
+                                                    .iov_len = left};
+        offered += left;
+    }
+    *out_offered = offered;
+    if (offered == 0)
+        return 0;
+    do
+        sent = header.msg_iovlen == 1 ? send(stream->watch.fd, parts[0].iov_base, parts[0].iov_len, MSG_NOSIGNAL)
+                                      : sendmsg(stream->watch.fd, &header, MSG_NOSIGNAL);
+    while (sent < 0 && errno == EINTR);
+    return sent < 0 ? -errno : sent;
+}
+
+int stream_flush(struct stream_pool *pool, struct stream *stream)
+{
+    stream->blocked = false;
+    while (stream->pending_bytes > 0) {
+        size_t offered;
+        ssize_t sent = send_some(stream, &offered);
+        if (sent == -EAGAIN || sent == -EWOULDBLOCK) {
+            stream->blocked = true;
+            break;
+        }
+        if (sent < 0) {
+            stream->failed = true;
+            stream->blocked = true; /* nothing more goes out; EPOLLERR or the owner closes it */
+            return (int)sent;
+        }
+        consume(pool, stream, (size_t)sent);
+        stream->blocked = (size_t)sent < offered;
+        if (stream->blocked)
+            break;
+    }
+    if (stream->blocked && pool->on_blocked != NULL)
+        pool->on_blocked(stream);
+    return 0;
+}
+
+void stream_pool_flush(struct stream_pool *pool)
+{
+    while (pool->flush_head != NULL) {
+        struct stream *stream = pool->flush_head;
+        pool->flush_head = stream->flush_next;
+        stream->flush_queued = false;
+        stream_flush(pool, stream);
+    }
+}
