@@ -247,8 +247,10 @@ def test_an_expired_retained_message_is_not_sent(broker, topic):
 def test_the_publisher_learns_that_nobody_subscribed(broker, topic, qos):
     client = broker.connect()
     client.publish(topic, b"x", qos, reason=0x10)
-    broker.connect().subscribe(topic)
+    subscriber = broker.connect()
+    subscriber.subscribe(topic)
     client.publish(topic, b"x", qos, reason=0x00)
+    subscriber.expect_publish(topic, b"x")
 
 
 @pytest.mark.mqtt5("MQTT-3.3.4-2", "MQTT-3.3.4-3", "MQTT-3.3.4-4", "MQTT-3.3.4-5")
