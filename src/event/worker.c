@@ -210,6 +210,20 @@ static void worker_turn(struct worker *worker, const struct epoll_event *events,
     mailbox_flush(worker);
 }
 
+void worker_run_turn(struct worker *worker, uint64_t now_ms)
+{
+    struct epoll_event events[EVENTS_PER_TURN];
+    struct worker *outer = current_worker;
+    int count = epoll_wait(worker->epoll_fd, events, EVENTS_PER_TURN, 0);
+
+    current_worker = worker;
+    worker->now_ms = now_ms;
+    worker_turn(worker, events, count);
+    rcu_retire_flush();
+    rcu_thread_quiescent();
+    current_worker = outer;
+}
+
 static void *worker_main(void *argument)
 {
     struct worker *worker = argument;
@@ -341,14 +355,15 @@ void worker_pool_stop(struct worker_pool *pool)
 
 void worker_pool_drain(struct worker_pool *pool)
 {
-    for (bool again = true; again;) {
-        again = false;
-        for (uint32_t i = 0; i < pool->count; i++) {
-            again |= pool->workers[i]->outgoing_dirty != 0 || atomic_load(&pool->workers[i]->mailbox.head) != NULL;
+    bool any;
+
+    do {
+        any = false;
+        for (uint32_t i = 0; i < pool->count; i++)
             mailbox_flush(pool->workers[i]);
-            mailbox_drain(pool->workers[i]);
-        }
-    }
+        for (uint32_t i = 0; i < pool->count; i++)
+            any |= mailbox_drain(pool->workers[i]);
+    } while (any);
 }
 
 void worker_pool_free(struct worker_pool *pool)

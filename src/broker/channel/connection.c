@@ -448,14 +448,14 @@ static void write_on(struct connection *connection)
 {
     uint32_t before = stream_pending_bytes(&connection->stream);
 
+    if (connection->extras != NULL)
+        connection->extras->blocked_since_ms = connection_now(connection); /* it took something */
     if (before == 0 && !connection->wants_writable && (connection->paused & PAUSE_OUTPUT) == 0)
         return;
     if (stream_flush(&connection_host(connection)->streams, &connection->stream) < 0) {
         connection_peer_gone(connection, -ECONNRESET);
         return;
     }
-    if (stream_pending_bytes(&connection->stream) < before && connection->extras != NULL)
-        connection->extras->blocked_since_ms = connection->stream.blocked ? connection_now(connection) : 0;
     if ((connection->paused & PAUSE_OUTPUT) != 0 &&
         stream_pending_bytes(&connection->stream) <= connection->zone->high_watermark_bytes)
         unpause(connection, PAUSE_OUTPUT);
@@ -563,7 +563,7 @@ static uint64_t send_timeout_at(const struct connection *connection)
     const struct listener_options *options = listener_options_of(connection->listener);
 
     if (!options->send_timeout_close || options->send_timeout_ms == 0 || connection->extras == NULL ||
-        connection->extras->blocked_since_ms == 0)
+        !connection->stream.blocked)
         return UINT64_MAX;
     return connection->extras->blocked_since_ms + options->send_timeout_ms;
 }
@@ -571,7 +571,9 @@ static uint64_t send_timeout_at(const struct connection *connection)
 /* Milliseconds since something came. */
 static uint32_t silence_ms(const struct connection *connection, uint64_t now_ms)
 {
-    return (uint32_t)now_ms - connection->received_ms;
+    int32_t silence = (int32_t)((uint32_t)now_ms - connection->received_ms);
+
+    return silence < 0 ? 0 : (uint32_t)silence; /* the clock of the worker it came from may be a little ahead */
 }
 
 void connection_start_timer(struct connection *connection)
@@ -629,8 +631,7 @@ static void on_stream_blocked(struct stream *stream)
 
     if (connection->state != CONNECTION_CONNECTED || connection_extras_get(connection) == NULL)
         return;
-    if (connection->extras->blocked_since_ms == 0)
-        connection->extras->blocked_since_ms = connection_now(connection);
+    connection->extras->blocked_since_ms = connection_now(connection);
     connection_start_timer(connection);
 }
 

@@ -66,7 +66,7 @@ struct connection_extras {
     struct token_bucket byte_bucket;
     struct mailbox_waiter waiter; /* waits for a worker's mailbox */
     struct connection *owner;
-    uint64_t blocked_since_ms; /* the socket has taken nothing since; 0: it is not blocked */
+    uint64_t blocked_since_ms; /* while stream.blocked: the socket has taken nothing since */
     uint64_t resume_ms;        /* a rate limit holds reading until then; 0: no */
     uint16_t alias_out_max;    /* what the client allows and we use; 0: none */
 };

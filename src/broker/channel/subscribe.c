@@ -26,7 +26,7 @@ static bool mount(const struct connection *connection, struct request *request)
     request->mounted = NULL;
     if (mountpoint.len == 0)
         return true;
-    if (mountpoint.len + filter.len > MQTT_TOPIC_LEN_MAX)
+    if (mountpoint.len + filter.len + request->filter.group.len >= MQTT_TOPIC_LEN_MAX)
         return false;
     request->mounted = malloc(mountpoint.len + filter.len);
     if (request->mounted == NULL)

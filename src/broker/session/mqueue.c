@@ -146,7 +146,7 @@ int mqueue_push_take(struct mqueue *queue, const struct zone_session *settings, 
     if (class == NULL)
         return -ENOMEM;
     if (settings->max_mqueue_len > 0 && class->count >= settings->max_mqueue_len) {
-        /* Only the oldest is looked at each time; the whole class once it has gone round. */
+        /* Only the oldest is looked at each time: a look at all of them would cost every message a walk. */
         if (message_expired(item_at(class, 0)->message, now_ms))
             *out_expired_count = class_purge(queue, class, now_ms);
         else

@@ -2,7 +2,7 @@
  * mqueue: messages that wait for a session to have room or a connection.
  *
  * FIFO per priority class, the highest class first. Each class is bounded by `len_max`: a message that finds its
- * class full pushes out the class's oldest one (expired ones go first).
+ * class full pushes out the class's oldest one, or all expired ones if that one has expired.
  * Belongs to one session. Thread: owner.
  */
 #ifndef BROKER_SESSION_MQUEUE_H

@@ -145,15 +145,20 @@ int retained_feed_add(struct retained_feed **feed, struct retainer *retainer, co
 {
     struct retained_feed *list = *feed == NULL ? feed_new() : *feed;
     struct pending *pending = list == NULL ? NULL : pending_new(request);
+    void *waiting = NULL;
     int err;
 
     *feed = list;
     if (pending == NULL)
         return -ENOMEM;
-    err = rcu_table_insert(list->index, pending->hash, pending_matches, &request->filter, pending, NULL);
+    err = rcu_table_insert(list->index, pending->hash, pending_matches, &request->filter, pending, &waiting);
     if (err < 0) {
         free(pending);
-        return err == -EEXIST ? 0 : err;
+        if (err != -EEXIST)
+            return err;
+        ((struct pending *)waiting)->subscription_id = request->subscription_id;
+        ((struct pending *)waiting)->qos = request->qos;
+        return 0;
     }
     *list->pending_tail = pending;
     list->pending_tail = &pending->next;

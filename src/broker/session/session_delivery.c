@@ -224,12 +224,13 @@ static bool drain_item(struct session *session, const struct delivery_item *item
     return true;
 }
 
-static void resend(struct session *session, struct inflight_entry *entry, uint64_t now_ms)
+/* True when a PUBLISH went out. */
+static bool resend(struct session *session, struct inflight_entry *entry, uint64_t now_ms)
 {
     entry->sent_ms = (uint32_t)now_ms;
     if (entry->state == INFLIGHT_WAIT_PUBCOMP) {
         session->link->ops->pubrel(session->link, entry->packet_id);
-        return;
+        return false;
     }
     /* Its delivery has begun: it goes on although the message may have expired meanwhile [MQTT-3.3.2-5]. */
     struct delivery_item item = {
@@ -242,7 +243,9 @@ static void resend(struct session *session, struct inflight_entry *entry, uint64
     if (write_publish(session, &item, entry->packet_id, true) == SESSION_TOO_LARGE) {
         metric_add(METRIC_MESSAGES_DROPPED_TOO_LARGE, 1);
         message_unref(inflight_remove(&session->flow->inflight, entry));
+        return false;
     }
+    return true;
 }
 
 /* Resends the entries last sent `age_ms` ago or longer, oldest first. Removal closes holes only at the front, so a
@@ -274,14 +277,13 @@ static void resend_after_resume(struct session *session)
             continue;
         }
         struct inflight_entry *entry = inflight_at(window, window->span - flow->resend_left);
-        if (entry->state == INFLIGHT_WAIT_PUBACK || entry->state == INFLIGHT_WAIT_PUBREC) {
-            if (flow->resent_count >= session->window || !session->link->ops->writable(session->link))
-                return;
-            flow->resent_count++;
-        }
+        bool is_publish = entry->state == INFLIGHT_WAIT_PUBACK || entry->state == INFLIGHT_WAIT_PUBREC;
+        if (is_publish &&
+            (flow->resent_count >= session->window || !session->link->ops->writable(session->link)))
+            return;
         flow->resend_left--;
-        if (entry->state != INFLIGHT_FREE)
-            resend(session, entry, now_of(session));
+        if (entry->state != INFLIGHT_FREE && resend(session, entry, now_of(session)))
+            flow->resent_count++;
     }
 }
 
@@ -365,6 +367,8 @@ void session_tick(struct session *session, uint64_t now_ms)
     if (retry_ms > 0 && flow->inflight.count > 0 && flow->resend_left == 0) {
         resend_older(session, now_ms, (uint32_t)retry_ms);
         next_ms = retry_ms;
+    } else if (flow->inflight.count > 0) {
+        next_ms = retry_ms; /* resending after a reconnect is still under way */
     }
     expire_awaiting_rel(session, now_ms, timeout_ms);
     if (flow->awaiting_rel.count > 0 && timeout_ms > 0 && (next_ms == 0 || timeout_ms < next_ms))
@@ -380,12 +384,12 @@ static struct inflight_entry *find_inflight(struct session *session, uint16_t pa
     return session->flow == NULL ? NULL : inflight_find(&session->flow->inflight, packet_id);
 }
 
-/* An acknowledgement made room. */
+/* An acknowledgement made room. The end of any exchange gives the send quota one back, up to its size (MQTT 5, section 4.9). */
 static inline void drain_if_waiting(struct session *session)
 {
     struct session_flow *flow = session->flow;
 
-    if (UNLIKELY(flow->resend_left > 0) && flow->resent_count > 0)
+    if (UNLIKELY(flow->resent_count > 0))
         flow->resent_count--;
     if (flow->mqueue.count > 0 || flow->retained != NULL || flow->resend_left > 0)
         session_drain(session);
