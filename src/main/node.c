@@ -6,6 +6,7 @@
  */
 #include "main/node.h"
 
+#include "base/allocator.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/rcu.h"
@@ -230,6 +231,8 @@ static int node_start(struct node *node)
         err = open_log(node);
     if (err < 0)
         return err;
+    log_debug("[Main] %s, compatible with EMQ X %s; memory from %s", EMQC_VERSION, EMQX_COMPAT_VERSION,
+              allocator_name());
     err = conf_notices(node->conf, on_notice, node);
     if (err == 0)
         err = uv_loop_init(&node->loop);

@@ -8,6 +8,7 @@
 
 #include "base/log.h"
 #include "base/metrics.h"
+#include "broker/retainer/retainer.h"
 #include "broker/session/retained_feed.h"
 #include "broker/session/session_host.h"
 #include "broker/session/session_internal.h"
@@ -310,6 +311,19 @@ static bool drain_retained(struct session *session)
     return true;
 }
 
+/* A flow that only served some retained messages of QoS 0 goes again. */
+static void trim_flow(struct session *session)
+{
+    struct session_flow *flow = session->flow;
+
+    if (flow->retained != NULL || flow->inflight.entries != NULL || flow->mqueue.classes != NULL ||
+        flow->awaiting_rel.ids != NULL || flow->drop_count > 0)
+        return;
+    worker_run_cancel(session->host->worker, &flow->work);
+    free(flow);
+    session->flow = NULL;
+}
+
 void session_drain(struct session *session)
 {
     struct session_flow *flow = session->flow;
@@ -324,6 +338,7 @@ void session_drain(struct session *session)
             mqueue_pop(&flow->mqueue);
     }
     session->draining = false;
+    trim_flow(session);
 }
 
 void session_resume(struct session *session)
@@ -470,9 +485,12 @@ bool session_on_pubrel(struct session *session, uint16_t packet_id)
 
 int session_push_retained(struct session *session, const struct retained_request *request)
 {
-    struct session_flow *flow = session_flow_get(session);
+    struct session_flow *flow;
     int err = -ENOMEM;
 
+    if (retainer_count(session->host->retainer) == 0)
+        return 0;
+    flow = session_flow_get(session);
     if (flow != NULL)
         err = retained_feed_add(&flow->retained, session->host->retainer, request, now_of(session));
     return err;
