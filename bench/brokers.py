@@ -1,7 +1,7 @@
 """The brokers that are compared: how each is configured, started and stopped.
 
 Every start gets a fresh directory, a free port of 127.0.0.1 and empty state. All brokers get the same limits: a send
-window of WINDOW messages, queues without a limit (the load keeps them short), no authentication, nothing on disk.
+window of `inflight` messages, queues without a limit (the load keeps them short), no authentication, nothing on disk.
 """
 
 import os
@@ -13,7 +13,7 @@ import subprocess
 import tempfile
 import time
 
-WINDOW = 100  # QoS 1 and 2 messages on their way to one client, also its Receive Maximum
+inflight = 100  # QoS 1 and 2 messages on their way to one client, also its Receive Maximum; run.py --inflight
 START_SECONDS = 15
 
 
@@ -156,7 +156,7 @@ class Mosquitto(Broker):
             "listener": f"{self.port} 127.0.0.1",
             "allow_anonymous": "true",
             "persistence": "false",
-            "max_inflight_messages": str(WINDOW),
+            "max_inflight_messages": str(inflight),
             "max_queued_messages": "0",
             "set_tcp_nodelay": "true",
             "log_dest": "stderr",
@@ -199,7 +199,7 @@ class Emqc(Broker):
             "listener.tcp.external.max_connections": "1024000",
             "listener.tcp.external.max_conn_rate": "1000000",
             "listener.tcp.internal": f"127.0.0.1:{free_port()}",
-            "zone.external.max_inflight": str(WINDOW),
+            "zone.external.max_inflight": str(inflight),
             "zone.external.max_mqueue_len": "0",
             "zone.external.enable_flapping_detect": "off",
         }

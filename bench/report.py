@@ -58,8 +58,10 @@ def write_value(metric, value):
     return METRICS[metric][2].format(value)
 
 
-def goal_text(metric, goal):
-    """'≥ 20', '≤ 1 / 14', or empty."""
+def goal_text(metric, goal, limit):
+    """'≥ 20', '≤ 1 / 14', '< 700 each', or empty."""
+    if limit is not None:
+        return f"< {limit:g} each"
     if goal is None:
         return ""
     if METRICS[metric][3]:
@@ -79,26 +81,34 @@ def compare(load, results, names, metric):
     if len(names) < 2:
         return row
     ratio = values[0] / values[-1] if values[-1] else 0
-    goal = load.goals.get(metric)
-    verdict = "" if goal is None else "yes" if reached(metric, ratio, goal) else "no"
-    return [*row, f"{ratio:.3f}" if ratio < 0.1 else f"{ratio:.2f}", goal_text(metric, goal), verdict]
+    goal, limit = load.goals.get(metric), load.limits.get(metric)
+    verdict = ""
+    if limit is not None:
+        verdict = "yes" if values[0] < limit else "no"
+    elif goal is not None:
+        verdict = "yes" if reached(metric, ratio, goal) else "no"
+    return [*row, f"{ratio:.3f}" if ratio < 0.1 else f"{ratio:.2f}", goal_text(metric, goal, limit), verdict]
 
 
-def table_header(names):
-    """The columns of every table."""
-    if len(names) < 2:
-        return ["load", *names]
-    return ["load", *names, f"{names[0]} ÷ {names[-1]}", "must reach", "reached"]
+def make_table(loads, results, names, metric):
+    """Header and rows; the columns of the goals only when there is one."""
+    rows = [compare(load, results, names, metric) for load in loads
+            if load.key in results and metric in KIND_METRICS[load.kind]]
+    header = ["load", *names]
+    if len(names) > 1:
+        header += [f"{names[0]} ÷ {names[-1]}", "must reach", "reached"]
+        if not any(row[-1] for row in rows):
+            header, rows = header[:-2], [row[:-2] for row in rows]
+    return header, rows
 
 
 def tables(loads, results, names):
-    """[(heading or None, what is measured, rows)] for the loads that were run."""
+    """[(heading or None, what is measured, header, rows)] for the loads that were run."""
     found = []
     for heading, metric in TABLES:
-        rows = [compare(load, results, names, metric) for load in loads
-                if load.key in results and metric in KIND_METRICS[load.kind]]
+        header, rows = make_table(loads, results, names, metric)
         if rows:
-            found.append((heading, METRICS[metric][0], rows))
+            found.append((heading, METRICS[metric][0], header, rows))
     return found
 
 
@@ -137,10 +147,10 @@ def markdown(loads, results, names, versions, command, settings):
     """The generated section."""
     parts = [BEGIN, "", f"Measured on {datetime.date.today().isoformat()} with `{command}`.", "",
              f"- Machine: {machine()}", f"- Brokers: {'; '.join(versions)}", f"- {settings}"]
-    for heading, what, rows in tables(loads, results, names):
+    for heading, what, header, rows in tables(loads, results, names):
         if heading is not None:
             parts += ["", f"### {heading}"]
-        parts += ["", what[0].upper() + what[1:] + ":", "", markdown_table(table_header(names), rows)]
+        parts += ["", f"*{what}*", "", markdown_table(header, rows)]
     return "\n".join([*parts, "", END])
 
 

@@ -30,6 +30,8 @@ def parse_arguments():
     parser.add_argument("--seconds", type=int, default=5, help="measured in each round [%(default)s]")
     parser.add_argument("--version", type=int, default=5, choices=(3, 4, 5), help="MQTT version [%(default)s]")
     parser.add_argument("--size", type=int, default=64, help="bytes of payload [%(default)s]")
+    parser.add_argument("--inflight", type=int, default=brokers.inflight,
+                        help="send window of the brokers and Receive Maximum of the clients [%(default)s]")
     parser.add_argument("--brokers", default="emqc,mosquitto",
                         help="who takes part; ratios are the first ÷ the last [%(default)s]")
     parser.add_argument("--against", metavar="NAME=COMMAND",
@@ -125,15 +127,30 @@ def run_all(chosen, contestants, bench, arguments):
 
 
 def print_tables(chosen, results, names):
-    for heading, what, rows in report.tables(chosen, results, names):
+    for heading, what, header, rows in report.tables(chosen, results, names):
         if heading is not None:
             print(f"\n== {heading}")
         print(f"\n{what}")
-        print(report.plain_table(report.table_header(names), rows))
+        print(report.plain_table(header, rows))
+
+
+def write_document(arguments, chosen, contestants, results):
+    settings = (f"{arguments.rounds} rounds of {arguments.seconds} s, the medians; MQTT version {arguments.version}, "
+                f"{arguments.size}-byte payloads, send window and Receive Maximum {brokers.inflight}")
+    # The paths of this machine are nobody else's business.
+    parser = argparse.ArgumentParser(add_help=False)
+    for option in ("--out", "--json", "--bench", "--release"):
+        parser.add_argument(option)
+    shown = parser.parse_known_args()[1]
+    command = shlex.join(["bench/run.py", *shown])
+    section = report.markdown(chosen, results, [broker.name for broker in contestants],
+                              [broker.version() for broker in contestants], command, settings)
+    report.write_document(arguments.out, section)
 
 
 def main():
     arguments = parse_arguments()
+    brokers.inflight = arguments.inflight
     chosen = choose_loads(arguments.only)
     if arguments.list:
         for load in chosen:
@@ -151,11 +168,7 @@ def main():
         with open(arguments.json, "w", encoding="utf-8") as out:
             json.dump(results, out, indent=1)
     if not arguments.quick:
-        settings = (f"{arguments.rounds} rounds of {arguments.seconds} s, the medians; MQTT version {arguments.version}, "
-                    f"{arguments.size}-byte payloads, send window and Receive Maximum {brokers.WINDOW}")
-        command = shlex.join(["bench/run.py", *sys.argv[1:]])
-        section = report.markdown(chosen, results, names, [broker.version() for broker in contestants], command, settings)
-        report.write_document(arguments.out, section)
+        write_document(arguments, chosen, contestants, results)
     clean = all(summary["ok"] for by_broker in results.values() for runs in by_broker.values() for summary in runs)
     return 0 if clean else 1
 

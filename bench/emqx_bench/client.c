@@ -78,10 +78,20 @@ static int bind_source(struct client *client)
     return bind(client->fd, (const struct sockaddr *)&source, sizeof(source)) < 0 ? -errno : 0;
 }
 
-int client_open(struct client *client)
+static int start_connecting(struct client *client)
 {
     const struct client_settings *settings = client->settings;
     struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, .data.ptr = client};
+
+    if (connect(client->fd, (const struct sockaddr *)&settings->address, settings->address_len) == 0 ||
+        errno == EINPROGRESS)
+        return epoll_ctl(client->loop->epoll_fd, EPOLL_CTL_ADD, client->fd, &event) < 0 ? -errno : 0;
+    return -errno;
+}
+
+int client_open(struct client *client)
+{
+    const struct client_settings *settings = client->settings;
     struct wire_connect connect_packet = {
         .version = settings->version,
         .client_id = client->client_id,
@@ -102,11 +112,8 @@ int client_open(struct client *client)
     client->state = CLIENT_CONNECTING;
     (void)setsockopt(client->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
     err = bind_source(client);
-    if (err == 0 && connect(client->fd, (const struct sockaddr *)&settings->address, settings->address_len) < 0 &&
-        errno != EINPROGRESS)
-        err = -errno;
-    else if (err == 0 && epoll_ctl(client->loop->epoll_fd, EPOLL_CTL_ADD, client->fd, &event) < 0)
-        err = -errno;
+    if (err == 0)
+        err = start_connecting(client);
     if (err < 0) {
         client_close(client);
         return err;
@@ -192,6 +199,8 @@ static void receive_pubrel(struct client *client, uint16_t packet_id)
     if (client->unreleased != NULL)
         client->unreleased[packet_id >> 3] &= (uint8_t) ~(1u << (packet_id & 7));
     send_ack(client, MQTT_PUBCOMP, packet_id);
+    if (client->handler->on_pubrel != NULL)
+        client->handler->on_pubrel(client);
 }
 
 /* PUBACK, PUBREC and PUBCOMP: what our own PUBLISH waits for. */

@@ -2,7 +2,7 @@
  * load: publishers and subscribers of one traffic pattern in one process, as a closed loop.
  *
  * Each publisher keeps up to `window` messages under way from end to end: the credit for a message returns when its
- * last delivery has arrived. So the broker's queues stay short, nothing is dropped for lack of room, and the rate is
+ * last delivery is settled: has arrived, and at QoS 2 was released by the broker. So the broker's queues stay short, nothing is dropped for lack of room, and the rate is
  * what the broker sustains. With --rate the messages start on a fixed schedule instead, and a message's latency
  * counts from when it was due, also when it had to wait for a slow broker.
  *
@@ -34,6 +34,15 @@ struct publisher {
     uint64_t sent;
 };
 
+/* The publishers of the messages that a QoS 2 subscriber has received and the broker not yet released, oldest first.
+ * The credit windows bound how many there are. */
+struct unsettled {
+    uint32_t *publishers;
+    uint32_t head; /* counts all that were taken */
+    uint32_t tail; /* counts all that were added */
+    uint32_t mask;
+};
+
 struct subscriber {
     struct client client;
     struct load *load;
@@ -41,6 +50,7 @@ struct subscriber {
     uint32_t filter_next; /* index of the next filter to subscribe */
     uint32_t filter_goal; /* filters it is to have */
     struct flow_view view;
+    struct unsettled unsettled; /* QoS 2 */
 };
 
 /* One traffic pattern. */

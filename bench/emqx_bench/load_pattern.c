@@ -202,6 +202,25 @@ static int init_publisher(struct load *load, uint32_t index)
     return publish_frame_init(&publisher->frame, &frame);
 }
 
+/* The power of two from `count` on. */
+static uint32_t power_of_two(uint64_t count)
+{
+    uint32_t size = 4;
+
+    while (size < count)
+        size *= 2;
+    return size;
+}
+
+static int init_unsettled(struct unsettled *unsettled, uint64_t count_max)
+{
+    uint32_t size = power_of_two(count_max);
+
+    unsettled->publishers = calloc(size, sizeof(*unsettled->publishers));
+    unsettled->mask = size - 1;
+    return unsettled->publishers == NULL ? -ENOMEM : 0;
+}
+
 static int init_subscriber(struct load *load, uint32_t index)
 {
     struct subscriber *subscriber = &load->subscribers[index];
@@ -218,17 +237,11 @@ static int init_subscriber(struct load *load, uint32_t index)
         subscriber->filter_goal = (load->filter_count - index + load->subscriber_count - 1) / load->subscriber_count;
     if (load->publisher_count == 0)
         return 0;
-    return flow_view_init(&subscriber->view, one_each ? index : 0, one_each ? 1 : load->publisher_count);
-}
-
-/* A power of two of at least four windows: messages may complete out of order over several subscribers. */
-static uint32_t ring_size(uint32_t window)
-{
-    uint32_t size = 4;
-
-    while (size < 4 * window)
-        size *= 2;
-    return size;
+    if (flow_view_init(&subscriber->view, one_each ? index : 0, one_each ? 1 : load->publisher_count) < 0)
+        return -ENOMEM;
+    return load->options->qos < 2
+               ? 0
+               : init_unsettled(&subscriber->unsettled, (uint64_t)subscriber->view.count * load->window);
 }
 
 int load_topology_init(struct load *load)
@@ -240,7 +253,8 @@ int load_topology_init(struct load *load)
     if ((uint64_t)load->publisher_count * load->subscriber_count * 16 > VIEW_BYTES_MAX &&
         !(load->pattern->deliveries == to_one && load->pattern->whole_flows))
         return refuse("so many publishers times subscribers need more than 2 GiB");
-    err = tracker_init(&load->tracker, load->publisher_count, ring_size(load->window));
+    /* Messages may complete out of order over several subscribers: room for four windows. */
+    err = tracker_init(&load->tracker, load->publisher_count, power_of_two(4 * (uint64_t)load->window));
     load->publishers = calloc(load->publisher_count + 1, sizeof(*load->publishers));
     load->subscribers = calloc(load->subscriber_count + 1, sizeof(*load->subscribers));
     if (err < 0 || load->publishers == NULL || load->subscribers == NULL)
@@ -267,6 +281,7 @@ void load_topology_fini(struct load *load)
             break;
         client_fini(&load->subscribers[i].client);
         flow_view_fini(&load->subscribers[i].view);
+        free(load->subscribers[i].unsettled.publishers);
     }
     free(load->publishers);
     free(load->subscribers);

@@ -250,7 +250,7 @@ int options_client_settings(const struct options *options, struct client_setting
 
     (void)snprintf(port, sizeof(port), "%u", options->port);
     err = getaddrinfo(options->host, port, &hints, &found);
-    if (err != 0) {
+    if (err != 0 || found == NULL) {
         (void)fprintf(stderr, "emqx_bench: cannot look up host '%s': %s\n", options->host, gai_strerror(err));
         return -EINVAL;
     }

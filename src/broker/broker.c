@@ -36,6 +36,7 @@ static struct broker_worker *broker_worker_new(struct broker *broker, struct wor
     here->host.ops = &broker_session_host_ops;
     here->host.router = broker->router;
     here->host.registry = broker->registry;
+    here->host.retainer = broker->retainer;
     here->broker = broker;
     here->hits_capacity = 64;
     here->hits = malloc(here->hits_capacity * sizeof(*here->hits));

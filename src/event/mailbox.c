@@ -16,6 +16,7 @@
 
 #define BATCH_FIRST_COUNT 16
 #define BATCH_COUNT_MAX 1024
+#define BATCH_LIMIT_PARTS 8 /* a batch over this part of the mailbox's limit does not wait for the turn's end */
 
 struct delivery_batch {
     struct post post;
@@ -72,10 +73,16 @@ static void on_drained(struct worker *worker, struct post *post)
 {
     struct drain_post *drain = CONTAINER_OF(post, struct drain_post, post);
     struct mailbox_waiter *head = &worker->waiters[drain->drained];
+    struct mailbox_waiter round; /* who waits now: who waits again in `resume` belongs to the next drain */
 
     atomic_store(&drain->in_flight, false);
-    while (head->next != head) {
-        struct mailbox_waiter *waiter = head->next;
+    if (head->next == head)
+        return;
+    round = *head;
+    round.next->prev = round.prev->next = &round;
+    head->next = head->prev = head;
+    while (round.next != &round) {
+        struct mailbox_waiter *waiter = round.next;
         worker_wait_cancel(waiter);
         waiter->resume(worker, waiter);
     }
@@ -143,6 +150,8 @@ int worker_deliver(struct worker *from, struct worker *to, const struct delivery
         return -ENOMEM;
     batch->deliveries[batch->count++] = *delivery;
     batch->bytes += bytes + sizeof(*delivery);
+    if (UNLIKELY(batch->bytes > from->pool->mailbox_bytes_max / BATCH_LIMIT_PARTS))
+        batch_post(from, to->index);
     return 0;
 }
 
@@ -152,10 +161,11 @@ void mailbox_flush(struct worker *worker)
         batch_post(worker, (uint32_t)__builtin_ctzll(worker->outgoing_dirty));
 }
 
-void mailbox_drain(struct worker *worker)
+bool mailbox_drain(struct worker *worker)
 {
     struct post *head = atomic_exchange(&worker->mailbox.head, NULL);
     struct post *ordered = NULL;
+    bool any = head != NULL;
 
     while (head != NULL) {
         struct post *next = head->next;
@@ -168,6 +178,7 @@ void mailbox_drain(struct worker *worker)
         ordered->run(worker, ordered);
         ordered = next;
     }
+    return any;
 }
 
 bool worker_congested(const struct worker *to)

@@ -41,7 +41,8 @@ typedef void worker_deliver_fn(struct worker *worker, const struct delivery *del
 void worker_set_deliver(struct worker *worker, worker_deliver_fn *deliver);
 
 /* Adds a delivery of `bytes` to this turn's batch from `from` to `to` (another worker); it leaves at the end of
- * the turn, or at once when the batch is full. -ENOMEM: nothing was taken. Thread: owner of `from`. */
+ * the turn, or at once when the batch is full (by count, or an eighth of the limit). -ENOMEM: nothing was taken.
+ * Thread: owner of `from`. */
 MUST_USE int worker_deliver(struct worker *from, struct worker *to, const struct delivery *delivery, size_t bytes);
 
 /* Is `to` over its limit? Thread: any; an answer of the moment. */
@@ -53,7 +54,8 @@ struct mailbox_waiter {
     struct mailbox_waiter *prev;
     void (*resume)(struct worker *worker, struct mailbox_waiter *waiter);
 };
-/* Calls `waiter->resume` on `self` once `to` has drained to half its limit. Thread: owner of `self`. */
+/* Calls `waiter->resume` on `self` once `to` has drained to half its limit; `resume` may wait again. Thread: owner of
+ * `self`. */
 void worker_wait_for_drain(struct worker *self, struct worker *to, struct mailbox_waiter *waiter);
 /* A waiter that does not wait is fine. Thread: owner. */
 void worker_wait_cancel(struct mailbox_waiter *waiter);

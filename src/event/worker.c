@@ -201,12 +201,27 @@ static void worker_turn(struct worker *worker, const struct epoll_event *events,
     mailbox_drain(worker);
     timer_wheel_advance(worker->wheel, worker->now_ms);
     run_work(worker);
+    uv_update_time(&worker->uv);
     if (uv_loop_alive(&worker->uv) && uv_backend_timeout(&worker->uv) == 0)
         uv_run(&worker->uv, UV_RUN_NOWAIT);
     mailbox_flush(worker); /* before our own sockets are written: the others can begin */
     if (worker->turn_end != NULL)
         worker->turn_end(worker, worker->context);
     mailbox_flush(worker);
+}
+
+void worker_run_turn(struct worker *worker, uint64_t now_ms)
+{
+    struct epoll_event events[EVENTS_PER_TURN];
+    struct worker *outer = current_worker;
+    int count = epoll_wait(worker->epoll_fd, events, EVENTS_PER_TURN, 0);
+
+    current_worker = worker;
+    worker->now_ms = now_ms;
+    worker_turn(worker, events, count);
+    rcu_retire_flush();
+    rcu_thread_quiescent();
+    current_worker = outer;
 }
 
 static void *worker_main(void *argument)
@@ -340,10 +355,15 @@ void worker_pool_stop(struct worker_pool *pool)
 
 void worker_pool_drain(struct worker_pool *pool)
 {
-    for (uint32_t i = 0; i < pool->count; i++) {
-        mailbox_flush(pool->workers[i]);
-        mailbox_drain(pool->workers[i]);
-    }
+    bool any;
+
+    do {
+        any = false;
+        for (uint32_t i = 0; i < pool->count; i++)
+            mailbox_flush(pool->workers[i]);
+        for (uint32_t i = 0; i < pool->count; i++)
+            any |= mailbox_drain(pool->workers[i]);
+    } while (any);
 }
 
 void worker_pool_free(struct worker_pool *pool)

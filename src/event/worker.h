@@ -47,13 +47,18 @@ MUST_USE int worker_pool_new(uint32_t count, uint64_t mailbox_bytes_max, struct 
 MUST_USE int worker_pool_start(struct worker_pool *pool);
 /* Asks every thread to end after its turn and joins them. Thread: control. */
 void worker_pool_stop(struct worker_pool *pool);
-/* Runs what still waits in the mailboxes, on the calling thread. After worker_pool_stop(). Thread: control. */
+/* Runs what still waits in the mailboxes, and what that hands over, on the calling thread. After worker_pool_stop().
+ * Thread: control. */
 void worker_pool_drain(struct worker_pool *pool);
 /* After worker_pool_stop(). NULL is fine. */
 void worker_pool_free(struct worker_pool *pool);
 uint32_t worker_pool_count(const struct worker_pool *pool);
 /* `index` below the count; valid until worker_pool_free(). Thread: any. */
 struct worker *worker_pool_get(struct worker_pool *pool, uint32_t index);
+
+/* Runs one turn without waiting, at the time `now_ms`, on the calling thread (registered for RCU; the turn's end is a
+ * quiescent state). While the pool's threads don't run: so tests replay what workers do step by step. */
+void worker_run_turn(struct worker *worker, uint64_t now_ms);
 
 /* The worker of the calling thread, NULL on other threads. */
 struct worker *worker_current(void);

@@ -62,8 +62,8 @@ struct worker {
     uint64_t load_busy_ns;
 };
 
-/* Takes in everything that waits. Thread: owner. */
-void mailbox_drain(struct worker *worker);
+/* Takes in everything that waits. False: nothing did. Thread: owner. */
+bool mailbox_drain(struct worker *worker);
 /* Posts the open batches. Thread: owner. */
 void mailbox_flush(struct worker *worker);
 void mailbox_init(struct worker *worker);

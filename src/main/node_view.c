@@ -132,8 +132,10 @@ static int view_list_clients(void *broker, uint64_t cursor, uint32_t limit, stru
     struct query *query = calloc(1, sizeof(*query));
     uint32_t worker = cursor == 0 ? 0 : (uint32_t)(cursor >> CURSOR_WORKER_SHIFT) - 1;
 
-    if (query == NULL)
-        return -ENOMEM;
+    if (query == NULL || node->state == BROKER_STOPPING) {
+        free(query);
+        return query == NULL ? -ENOMEM : -ESHUTDOWN;
+    }
     if (client_id.data != NULL)
         worker = worker_of_client(node, client_id);
     query->limit = limit == 0 || limit > SLICE_ROWS_MAX ? SLICE_ROWS_MAX : limit;
@@ -175,8 +177,10 @@ static int view_kick(void *broker, struct slice client_id, broker_kick_fn *on_do
     struct node *node = broker;
     struct query *query = calloc(1, sizeof(*query));
 
-    if (query == NULL)
-        return -ENOMEM;
+    if (query == NULL || node->state == BROKER_STOPPING) {
+        free(query);
+        return query == NULL ? -ENOMEM : -ESHUTDOWN;
+    }
     query->post.run = do_kick;
     query->node = node;
     query->client_id = client_id;

@@ -83,16 +83,22 @@ static inline struct slice message_client_id(const struct message *message)
 /* Memory that the message holds, in bytes. */
 size_t message_bytes(const struct message *message);
 
+/* The time since it was published; 0 for a reader whose turn began before the publisher's. */
+static inline uint64_t message_age_ms(const struct message *message, uint64_t now_ms)
+{
+    return now_ms > message->created_ms ? now_ms - message->created_ms : 0;
+}
+
 /* Has its Message Expiry Interval passed (section 3.3.2.3.3)? */
 static inline bool message_expired(const struct message *message, uint64_t now_ms)
 {
-    return message->has_expiry && now_ms - message->created_ms > (uint64_t)message->expiry_interval_s * 1000;
+    return message->has_expiry && message_age_ms(message, now_ms) > (uint64_t)message->expiry_interval_s * 1000;
 }
 
 /* The interval to send: what is left of it in whole seconds, at least 1 [MQTT-3.3.2-6]. Only with has_expiry. */
 static inline uint32_t message_expiry_left_s(const struct message *message, uint64_t now_ms)
 {
-    uint64_t elapsed_s = (now_ms - message->created_ms) / 1000;
+    uint64_t elapsed_s = message_age_ms(message, now_ms) / 1000;
 
     return elapsed_s >= message->expiry_interval_s ? 1 : (uint32_t)(message->expiry_interval_s - elapsed_s);
 }

@@ -159,7 +159,9 @@ uint8_t *stream_reserve(struct stream_pool *pool, struct stream *stream, size_t 
         return tail->data + tail->len;
     if (stream->pending_bytes >= FLUSH_EARLY_BYTES && !stream->blocked)
         stream_flush(pool, stream);
-    bool large = len > SMALL_CHUNK - sizeof(struct out_chunk) || stream->out_tail != NULL;
+    /* A second chunk of copied frames means that there is much; what follows a reference is often only a head. */
+    bool large = len > SMALL_CHUNK - sizeof(struct out_chunk) ||
+                 (stream->out_tail != NULL && stream->out_tail->capacity != 0);
     tail = chunk_get(pool, large);
     if (tail == NULL)
         return NULL;
@@ -235,6 +237,8 @@ static ssize_t send_some(struct stream *stream, size_t *out_offered)
 
 int stream_flush(struct stream_pool *pool, struct stream *stream)
 {
+    if (stream->failed)
+        return -EPIPE; /* what follows half a packet makes no sense to the peer */
     stream->blocked = false;
     while (stream->pending_bytes > 0) {
         size_t offered;
@@ -264,6 +268,7 @@ void stream_pool_flush(struct stream_pool *pool)
         struct stream *stream = pool->flush_head;
         pool->flush_head = stream->flush_next;
         stream->flush_queued = false;
-        stream_flush(pool, stream);
+        if (stream_flush(pool, stream) < 0 && pool->on_failed != NULL && stream->watch.fd >= 0)
+            pool->on_failed(stream);
     }
 }

@@ -46,6 +46,7 @@ struct stream_pool {
     struct stream *flush_head;
     uint64_t bytes_sent;
     void (*on_blocked)(struct stream *stream); /* a flush left data behind; set by the owner */
+    void (*on_failed)(struct stream *stream);  /* stream_pool_flush() met a broken stream; it may be closed */
 };
 
 /* -ENOMEM. Thread: start-up. */

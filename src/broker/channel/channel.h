@@ -24,6 +24,9 @@ void channel_fini(struct broker *broker);
 /* For listener_open(); the listener's context must be its `struct zone`. */
 void channel_on_accept(struct worker *worker, struct listener *listener, int fd, const struct sockaddr_storage *peer);
 
+/* Publishes the wills of this worker's connected clients: the node is about to leave, and those who shall get them are
+ * still connected. Thread: worker. */
+void channel_publish_wills(struct worker *worker);
 /* Ends every connection of this worker: DISCONNECT 0x8B to v5 clients, wills are published, sessions stay as they
  * are. Thread: worker. */
 void channel_close_all(struct worker *worker);

@@ -72,11 +72,22 @@ bool channel_kick(struct worker *worker, struct slice client_id)
     return true;
 }
 
+void channel_publish_wills(struct worker *worker)
+{
+    struct connection *connection = broker_worker_of(worker)->channel->head;
+
+    for (; connection != NULL; connection = connection->next) {
+        if (connection->state == CONNECTION_CONNECTED && connection->link.session != NULL)
+            session_publish_will(connection->link.session);
+    }
+}
+
 void channel_close_all(struct worker *worker)
 {
     struct channel_worker *host = broker_worker_of(worker)->channel;
     struct connection *connection = host->head, *next;
 
+    host->closing = true;
     for (; connection != NULL; connection = next) {
         next = connection->next;
         connection_close(connection, REASON_SERVER_SHUTTING_DOWN, "shutdown");

@@ -15,6 +15,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#define REASON_STRING_ROOM 128u /* bytes of a packet with any of our reason texts, at most */
+
 struct opening {
     struct connection *connection;
     const struct mqtt_connect *connect;
@@ -48,7 +50,7 @@ static enum handled refuse(struct connection *connection, enum reason_code code,
     peer_format(&connection->peer, peer);
     log_client_limited(LOG_LEVEL_WARNING, client_id, peer, "[Channel] refusing CONNECT: %s (0x%02X %s)", why, code,
                        reason_code_name(code));
-    if (connection->problem_information) {
+    if (connection->problem_information && connection->client_packet_max >= REASON_STRING_ROOM) {
         properties.present = MQTT_PROP_BIT(MQTT_PROP_REASON_STRING);
         properties.reason_string = slice_from_string(why);
     }
@@ -109,6 +111,28 @@ static enum reason_code check_will(const struct zone *zone, const struct mqtt_co
     return REASON_SUCCESS;
 }
 
+/* What goes into topics must not bring wildcards along: `+` as a client id would open everybody's branch. */
+static bool fits_mountpoint(struct slice value)
+{
+    return value.len == 0 ||
+           (memchr(value.data, '+', value.len) == NULL && memchr(value.data, '#', value.len) == NULL);
+}
+
+static enum reason_code check_mountpoint(const struct zone *zone, const struct mqtt_connect *connect,
+                                         const char **out_why)
+{
+    if (zone->mountpoint == NULL)
+        return REASON_SUCCESS;
+    *out_why = "a client id or user name with + or # cannot stand in the mountpoint";
+    if (strstr(zone->mountpoint, "%c") != NULL && !fits_mountpoint(connect->client_id))
+        return REASON_CLIENT_ID_NOT_VALID;
+    if (strstr(zone->mountpoint, "%u") != NULL && !fits_mountpoint(connect->user_name))
+        return REASON_BAD_USER_NAME_OR_PASSWORD;
+    if (zone->use_username_as_clientid && !fits_mountpoint(connect->user_name))
+        return REASON_BAD_USER_NAME_OR_PASSWORD;
+    return REASON_SUCCESS;
+}
+
 static enum reason_code check(struct connection *connection, const struct mqtt_connect *connect, const char **out_why)
 {
     const struct broker *broker = connection->worker->broker;
@@ -116,6 +140,8 @@ static enum reason_code check(struct connection *connection, const struct mqtt_c
 
     if (code == REASON_SUCCESS)
         code = check_will(connection->zone, connect, out_why);
+    if (code == REASON_SUCCESS)
+        code = check_mountpoint(connection->zone, connect, out_why);
     if (code != REASON_SUCCESS)
         return code;
     if (mqtt_properties_have(&connect->properties, MQTT_PROP_AUTHENTICATION_METHOD) && connect->level == MQTT_V5) {
@@ -131,7 +157,7 @@ static enum reason_code check(struct connection *connection, const struct mqtt_c
         *out_why = "allow_anonymous is off and no authentication is loaded";
         return REASON_NOT_AUTHORIZED;
     }
-    metric_add(METRIC_AUTH_MQTT_ANONYMOUS, 1);
+    metric_add(METRIC_AUTH_MQTT_ANONYMOUS, connection->hops == 0);
     return REASON_SUCCESS;
 }
 
@@ -184,6 +210,9 @@ static int take_extras(struct opening *opening)
     extras = connection_extras_get(connection);
     if (extras == NULL)
         return -ENOMEM;
+    free((void *)(uintptr_t)extras->user_name.data); /* after a second hand-over */
+    free((void *)(uintptr_t)extras->mountpoint.data);
+    extras->mountpoint = slice_make(NULL, 0);
     extras->user_name = slice_copy(connect->user_name);
     if (zone->mountpoint != NULL)
         extras->mountpoint = expand_mountpoint(zone->mountpoint, opening->client_id, connect->user_name);
@@ -244,15 +273,11 @@ static uint16_t send_window(const struct connection *connection, const struct mq
 /* What CONNECT says about the connection itself. */
 static void take_connect(struct connection *connection, const struct mqtt_connect *connect)
 {
-    const struct mqtt_properties *properties = &connect->properties;
     const struct zone *zone = connection->zone;
     uint32_t keep_alive_s = connect->keep_alive_s;
 
     connection->is_bridge = connect->is_bridge;
     connection->clean_start = connect->clean_start;
-    connection->client_packet_max = UINT32_MAX;
-    if (connect->level == MQTT_V5 && mqtt_properties_have(properties, MQTT_PROP_MAXIMUM_PACKET_SIZE))
-        connection->client_packet_max = properties->maximum_packet_size;
     if (connect->level == MQTT_V5 && zone->server_keepalive_s > 0)
         keep_alive_s = zone->server_keepalive_s; /* [MQTT-3.1.2-21] */
     connection->keep_alive_ms = (uint32_t)(keep_alive_s * 1000.0 * zone->keepalive_backoff * 2);

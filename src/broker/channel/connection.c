@@ -148,6 +148,10 @@ void connection_send(struct connection *connection, const struct mqtt_packet *pa
 
     if (size == 0)
         return;
+    if (size > connection->client_packet_max) { /* [MQTT-3.1.2-24]; who is waiting for it must not wait for ever */
+        connection_close(connection, REASON_SUCCESS, "packet_too_large");
+        return;
+    }
     if (size > STREAM_CHUNK_MAX) {
         send_large(connection, packet, size);
         return;
@@ -228,7 +232,7 @@ static enum handled handle_packet(struct connection *connection, const struct mq
     const char *error = "malformed packet";
     enum reason_code code;
 
-    metric_add(METRIC_PACKETS_RECEIVED, 1);
+    metric_add(METRIC_PACKETS_RECEIVED, connection->hops == 0 || connection->state == CONNECTION_CONNECTED);
     if (UNLIKELY(connection->state == CONNECTION_WAIT_CONNECT)) {
         if (frame->type == MQTT_CONNECT)
             return channel_on_connect(connection, frame, body);
@@ -366,6 +370,15 @@ static void limit_bytes(struct connection *connection, size_t count)
         connection_pause(connection, pause_ms);
 }
 
+/* A client that sends and does not read makes us keep the answers: it is not read either until it has taken them. Twice the
+ * watermark, since up to once is the session's. */
+static void limit_output(struct connection *connection)
+{
+    if (connection_open(connection) &&
+        stream_pending_bytes(&connection->stream) >= 2 * connection->zone->high_watermark_bytes)
+        connection->paused |= PAUSE_OUTPUT;
+}
+
 /* `to_the_end`: the kernel said that the peer has gone; no further event will come. */
 static void read_some(struct connection *connection, bool to_the_end)
 {
@@ -390,6 +403,7 @@ static void read_some(struct connection *connection, bool to_the_end)
         connection->received_ms = (uint32_t)connection_now(connection);
         metric_add(METRIC_BYTES_RECEIVED, (uint64_t)got);
         limit_bytes(connection, (size_t)got);
+        limit_output(connection);
         if (!full && !to_the_end)
             break;
     }
@@ -397,18 +411,54 @@ static void read_some(struct connection *connection, bool to_the_end)
         connection_hand_over_now(connection);
 }
 
+void connection_make_ready(struct connection *connection)
+{
+    struct channel_worker *host = connection_host(connection);
+
+    if (connection->is_ready)
+        return;
+    connection->is_ready = true;
+    connection->ready_next = host->ready;
+    host->ready = connection;
+    worker_run_later(connection->worker->host.worker, &host->ready_work);
+}
+
+void connection_make_unready(struct connection *connection)
+{
+    struct connection **link = &connection_host(connection)->ready;
+
+    if (!connection->is_ready)
+        return;
+    while (*link != connection)
+        link = &(*link)->ready_next;
+    *link = connection->ready_next;
+    connection->is_ready = false;
+}
+
+static void unpause(struct connection *connection, enum pause_cause cause)
+{
+    if ((connection->paused & cause) == 0)
+        return;
+    connection->paused &= (uint8_t)~cause;
+    if (connection->paused == 0)
+        connection_make_ready(connection);
+}
+
 static void write_on(struct connection *connection)
 {
     uint32_t before = stream_pending_bytes(&connection->stream);
 
-    if (before == 0)
+    if (connection->extras != NULL)
+        connection->extras->blocked_since_ms = connection_now(connection); /* it took something */
+    if (before == 0 && !connection->wants_writable && (connection->paused & PAUSE_OUTPUT) == 0)
         return;
     if (stream_flush(&connection_host(connection)->streams, &connection->stream) < 0) {
         connection_peer_gone(connection, -ECONNRESET);
         return;
     }
-    if (stream_pending_bytes(&connection->stream) < before && connection->extras != NULL)
-        connection->extras->blocked_since_ms = connection->stream.blocked ? connection_now(connection) : 0;
+    if ((connection->paused & PAUSE_OUTPUT) != 0 &&
+        stream_pending_bytes(&connection->stream) <= connection->zone->high_watermark_bytes)
+        unpause(connection, PAUSE_OUTPUT);
     if (connection->wants_writable &&
         stream_pending_bytes(&connection->stream) <= connection->zone->high_watermark_bytes / 2) {
         connection->wants_writable = false;
@@ -441,6 +491,10 @@ static void go_on(struct connection *connection)
         connection_linger(connection);
         return;
     }
+    if (connection->overloaded) {
+        connection_close(connection, REASON_QUOTA_EXCEEDED, "message_queue_too_long");
+        return;
+    }
     if (!connection_open(connection) || connection->paused)
         return;
     if (connection->partial_len > 0)
@@ -466,45 +520,13 @@ static void run_ready(struct worker *worker, struct work *work)
     }
 }
 
-void connection_make_ready(struct connection *connection)
-{
-    struct channel_worker *host = connection_host(connection);
-
-    if (connection->is_ready)
-        return;
-    connection->is_ready = true;
-    connection->ready_next = host->ready;
-    host->ready = connection;
-    worker_run_later(connection->worker->host.worker, &host->ready_work);
-}
-
-void connection_make_unready(struct connection *connection)
-{
-    struct connection **link = &connection_host(connection)->ready;
-
-    if (!connection->is_ready)
-        return;
-    while (*link != connection)
-        link = &(*link)->ready_next;
-    *link = connection->ready_next;
-    connection->is_ready = false;
-}
-
-static void unpause(struct connection *connection)
-{
-    connection->paused = false;
-    if (connection->extras != NULL)
-        connection->extras->resume_ms = 0;
-    connection_make_ready(connection);
-}
-
 static void on_drained(struct worker *worker, struct mailbox_waiter *waiter)
 {
     struct connection_extras *extras = CONTAINER_OF(waiter, struct connection_extras, waiter);
 
     (void)worker;
     if (connection_open(extras->owner))
-        unpause(extras->owner);
+        unpause(extras->owner, PAUSE_MAILBOX);
 }
 
 void connection_wait_congestion(struct connection *connection)
@@ -516,7 +538,7 @@ void connection_wait_congestion(struct connection *connection)
     if (extras == NULL || extras->waiter.next != NULL) {
         connection_pause(connection, 10);
     } else {
-        connection->paused = true;
+        connection->paused |= PAUSE_MAILBOX;
         extras->waiter.resume = on_drained;
         worker_wait_for_drain(worker->host.worker, worker->congested, &extras->waiter);
     }
@@ -529,8 +551,9 @@ void connection_pause(struct connection *connection, uint64_t pause_ms)
 
     if (extras == NULL)
         return; /* a limit that is not kept for once, rather than a client that is never read again */
-    connection->paused = true;
-    extras->resume_ms = connection_now(connection) + pause_ms;
+    uint64_t resume_ms = connection_now(connection) + pause_ms;
+    connection->paused |= PAUSE_RATE;
+    extras->resume_ms = resume_ms > extras->resume_ms ? resume_ms : extras->resume_ms;
     connection_start_timer(connection);
 }
 
@@ -540,7 +563,7 @@ static uint64_t send_timeout_at(const struct connection *connection)
     const struct listener_options *options = listener_options_of(connection->listener);
 
     if (!options->send_timeout_close || options->send_timeout_ms == 0 || connection->extras == NULL ||
-        connection->extras->blocked_since_ms == 0)
+        !connection->stream.blocked)
         return UINT64_MAX;
     return connection->extras->blocked_since_ms + options->send_timeout_ms;
 }
@@ -548,7 +571,9 @@ static uint64_t send_timeout_at(const struct connection *connection)
 /* Milliseconds since something came. */
 static uint32_t silence_ms(const struct connection *connection, uint64_t now_ms)
 {
-    return (uint32_t)now_ms - connection->received_ms;
+    int32_t silence = (int32_t)((uint32_t)now_ms - connection->received_ms);
+
+    return silence < 0 ? 0 : (uint32_t)silence; /* the clock of the worker it came from may be a little ahead */
 }
 
 void connection_start_timer(struct connection *connection)
@@ -584,8 +609,10 @@ static void connection_on_due(struct timer *timer, uint64_t now_ms)
     }
     if (connection->paused)
         connection->received_ms = (uint32_t)now_ms; /* it is we who do not read */
-    if (connection->extras != NULL && connection->extras->resume_ms > 0 && now_ms >= connection->extras->resume_ms)
-        unpause(connection);
+    if (connection->extras != NULL && connection->extras->resume_ms > 0 && now_ms >= connection->extras->resume_ms) {
+        connection->extras->resume_ms = 0;
+        unpause(connection, PAUSE_RATE);
+    }
     if (connection->keep_alive_ms > 0 && silence_ms(connection, now_ms) >= connection->keep_alive_ms) {
         metric_add(METRIC_CONNECTIONS_KEEPALIVE_TIMEOUT, 1);
         connection_close(connection, REASON_KEEP_ALIVE_TIMEOUT, "keepalive_timeout");
@@ -604,8 +631,7 @@ static void on_stream_blocked(struct stream *stream)
 
     if (connection->state != CONNECTION_CONNECTED || connection_extras_get(connection) == NULL)
         return;
-    if (connection->extras->blocked_since_ms == 0)
-        connection->extras->blocked_since_ms = connection_now(connection);
+    connection->extras->blocked_since_ms = connection_now(connection);
     connection_start_timer(connection);
 }
 
@@ -629,6 +655,7 @@ void channel_on_accept(struct worker *worker, struct listener *listener, int fd,
     connection->peer = peer_from(peer);
     connection->received_ms = (uint32_t)worker_now_ms(worker);
     connection->version = MQTT_V3_1_1;
+    connection->client_packet_max = UINT32_MAX;
     connection_list_add(connection);
     if (worker_watch(worker, &connection->stream.watch, EPOLLIN | EPOLLOUT | EPOLLRDHUP) < 0) {
         connection_release(connection, "enomem");
@@ -669,6 +696,14 @@ static void channel_turn_end(struct worker *worker, void *context)
     broker_turn_end(here);
 }
 
+static void on_stream_failed(struct stream *stream)
+{
+    struct connection *connection = CONTAINER_OF(stream, struct connection, stream);
+
+    if (connection->state != CONNECTION_CLOSED)
+        connection_peer_gone(connection, -ECONNRESET);
+}
+
 int channel_init(struct broker *broker)
 {
     for (uint32_t i = 0; i < broker->settings.worker_count; i++) {
@@ -677,6 +712,7 @@ int channel_init(struct broker *broker)
         if (here->channel == NULL || stream_pool_init(&here->channel->streams) < 0)
             return -ENOMEM;
         here->channel->streams.on_blocked = on_stream_blocked;
+        here->channel->streams.on_failed = on_stream_failed;
         here->channel->ready_work.run = run_ready;
         worker_set_turn_end(here->host.worker, channel_turn_end);
     }

@@ -30,6 +30,13 @@ enum connection_state {
     CONNECTION_CLOSED,
 };
 
+/* Why a connection is not read for a while; each cause ends by itself. */
+enum pause_cause {
+    PAUSE_MAILBOX = 1, /* a worker's mailbox is full */
+    PAUSE_RATE = 2,    /* a rate limit of ours */
+    PAUSE_OUTPUT = 4,  /* the client does not read what it is sent */
+};
+
 #define PEER_TEXT_MAX 56 /* bytes: "[ipv6]:port" with its zero */
 
 /* An IPv4 address is kept as IPv4-mapped. */
@@ -59,7 +66,7 @@ struct connection_extras {
     struct token_bucket byte_bucket;
     struct mailbox_waiter waiter; /* waits for a worker's mailbox */
     struct connection *owner;
-    uint64_t blocked_since_ms; /* the socket has taken nothing since; 0: it is not blocked */
+    uint64_t blocked_since_ms; /* while stream.blocked: the socket has taken nothing since */
     uint64_t resume_ms;        /* a rate limit holds reading until then; 0: no */
     uint16_t alias_out_max;    /* what the client allows and we use; 0: none */
 };
@@ -89,13 +96,14 @@ struct connection {
     uint8_t version;     /* enum mqtt_version */
     uint8_t hops;        /* how often it was handed on */
     uint8_t next_worker; /* index, while handing over */
+    uint8_t paused;      /* why it is not read: a set of enum pause_cause */
     bool is_bridge : 1;
     bool clean_start : 1;
     bool problem_information : 1; /* reason strings may be sent */
-    bool paused : 1;              /* not reading: mailbox or rate limit */
     bool wants_writable : 1;      /* the session waits for room in the output */
     bool handing_over : 1;
-    bool is_ready : 1; /* in the ready list */
+    bool is_ready : 1;   /* in the ready list */
+    bool overloaded : 1; /* over force_shutdown_policy: to be closed in the next turn */
 };
 
 /* Per worker. */
@@ -107,6 +115,7 @@ struct channel_worker {
     struct connection *ready;  /* read on, or look at `partial` again, in the next turn */
     struct work ready_work;
     uint64_t last_sequence;
+    bool closing; /* channel_close_all(): nobody is taken on any more */
     uint32_t connection_count;
 };
 

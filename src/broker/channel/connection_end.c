@@ -12,6 +12,7 @@
 #include <sys/socket.h>
 
 #define LINGER_MS 1000
+#define REASON_STRING_ROOM 128u /* bytes of a packet with any of our reason texts, at most */
 #define LINGER_BYTES_MAX (1024u * 1024u) /* dropped in one go while lingering */
 
 static struct slice client_id_of(const struct connection *connection)
@@ -71,6 +72,7 @@ static void end(struct connection *connection, const char *reason, bool drop_wil
 {
     struct worker *worker = connection->worker->host.worker;
 
+    connection->handing_over = false;
     leave_session(connection, drop_will);
     if (connection->extras != NULL)
         worker_wait_cancel(&connection->extras->waiter);
@@ -91,7 +93,7 @@ static void send_disconnect(struct connection *connection, enum reason_code code
 {
     struct mqtt_packet packet = {.type = MQTT_DISCONNECT, .disconnect = {.code = code}};
 
-    if (connection->problem_information) {
+    if (connection->problem_information && connection->client_packet_max >= REASON_STRING_ROOM) {
         packet.disconnect.properties.present = MQTT_PROP_BIT(MQTT_PROP_REASON_STRING);
         packet.disconnect.properties.reason_string = slice_from_string(reason_code_text(code));
     }

@@ -26,6 +26,11 @@ static void adopt(struct worker *worker, struct post *post)
     connection->handing_over = false;
     connection_list_add(connection);
     timer_start(worker_timers(worker), &connection->timer, deadline_ms);
+    if (connection_host(connection)->closing) {
+        connection_release(connection, "shutdown");
+        connection_finish(connection);
+        return;
+    }
     if (worker_watch(worker, &connection->stream.watch, EPOLLIN | EPOLLOUT | EPOLLRDHUP) < 0) {
         connection_release(connection, "enomem");
         connection_finish(connection);

@@ -250,6 +250,14 @@ static bool link_writable(struct session_link *link)
     return false;
 }
 
+static void link_overload(struct session_link *link)
+{
+    struct connection *connection = connection_of(link);
+
+    connection->overloaded = true;
+    connection_make_ready(connection);
+}
+
 static void link_close(struct session_link *link, enum reason_code code, const char *reason)
 {
     connection_close(connection_of(link), code, reason);
@@ -259,5 +267,6 @@ const struct session_link_ops channel_link_ops = {
     .publish = link_publish,
     .pubrel = link_pubrel,
     .writable = link_writable,
+    .overload = link_overload,
     .close = link_close,
 };

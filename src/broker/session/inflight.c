@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #define FIRST_CAPACITY 8
+#define KEPT_CAPACITY 64 /* an empty window that was larger gives its memory back */
 #define PACKET_ID_COUNT 65535u
 
 void inflight_fini(struct inflight *window)
@@ -19,26 +20,59 @@ void inflight_fini(struct inflight *window)
     *window = (struct inflight){0};
 }
 
-/* Presses the holes out if they are at least half of the full ring, else doubles it. */
-static int make_room(struct inflight *window)
+/* How many IDs `packet_id` comes after `first`, going round. */
+static uint32_t distance(uint16_t first, uint16_t packet_id)
 {
-    uint32_t capacity = window->capacity == 0 ? FIRST_CAPACITY : window->capacity * 2, kept = 0;
-    struct inflight_entry *entries;
+    return (packet_id >= first ? packet_id : packet_id + PACKET_ID_COUNT) - first;
+}
 
-    if (window->count <= window->capacity / 2)
-        capacity = window->capacity == 0 ? FIRST_CAPACITY : window->capacity;
-    entries = malloc(capacity * sizeof(*entries));
+static uint32_t distance_of_last(struct inflight *window)
+{
+    return distance(inflight_at(window, 0)->packet_id, inflight_at(window, window->span - 1)->packet_id);
+}
+
+/* Closes the holes; the entries keep their order. */
+static void close_holes(struct inflight *window)
+{
+    uint32_t kept = 0, last = 0;
+
+    window->disordered = false;
+    for (uint32_t i = 0; i < window->span; i++) {
+        struct inflight_entry *entry = inflight_at(window, i);
+        if (entry->state == INFLIGHT_FREE)
+            continue;
+        uint32_t place = distance(inflight_at(window, 0)->packet_id, entry->packet_id);
+        window->disordered |= kept > 0 && place <= last;
+        last = place;
+        *inflight_at(window, kept++) = *entry;
+    }
+    window->span = kept;
+}
+
+static int grow(struct inflight *window)
+{
+    uint32_t capacity = window->capacity == 0 ? FIRST_CAPACITY : window->capacity * 2;
+    struct inflight_entry *entries = malloc(capacity * sizeof(*entries));
+
     if (entries == NULL)
         return -ENOMEM;
-    for (uint32_t i = 0; i < window->span; i++) {
-        if (inflight_at(window, i)->state != INFLIGHT_FREE)
-            entries[kept++] = *inflight_at(window, i);
-    }
+    for (uint32_t i = 0; i < window->span; i++)
+        entries[i] = *inflight_at(window, i);
     free(window->entries);
     window->entries = entries;
     window->capacity = capacity;
     window->head = 0;
-    window->span = kept;
+    return 0;
+}
+
+/* A client that acknowledges all but the oldest leaves holes without end: they are closed before the ring grows. */
+static int make_room(struct inflight *window)
+{
+    if (window->span < window->capacity)
+        return 0;
+    if (window->count > window->capacity / 2 || window->capacity == 0)
+        return grow(window);
+    close_holes(window);
     return 0;
 }
 
@@ -54,7 +88,7 @@ int inflight_push_take(struct inflight *window, const struct delivery_item *item
 
     if (window->count >= PACKET_ID_COUNT)
         return -ENOSPC;
-    if (window->span == window->capacity && make_room(window) < 0)
+    if (make_room(window) < 0)
         return -ENOMEM;
     while (inflight_find(window, packet_id) != NULL)
         packet_id = packet_id_after(packet_id);
@@ -68,6 +102,8 @@ int inflight_push_take(struct inflight *window, const struct delivery_item *item
         .retain = item->retain,
         .shared = item->shared,
     };
+    if (window->span > 0 && distance(inflight_at(window, 0)->packet_id, packet_id) <= distance_of_last(window))
+        window->disordered = true; /* once round, past the oldest */
     window->span++;
     window->count++;
     window->next_packet_id = packet_id_after(packet_id);
@@ -75,40 +111,53 @@ int inflight_push_take(struct inflight *window, const struct delivery_item *item
     return 0;
 }
 
-/* Steps from one packet ID to another, round the end of their range. */
-static uint32_t id_distance(uint32_t from, uint32_t to)
+/* The place of an ID in a span whose IDs ascend from the first one, or of the next higher one. */
+static uint32_t place_of(struct inflight *window, uint32_t wanted)
 {
-    return to >= from ? to - from : to + PACKET_ID_COUNT - from;
-}
+    uint16_t first = inflight_at(window, 0)->packet_id;
+    uint32_t low = 0, high = window->span - 1;
 
-static bool is_at(struct inflight *window, uint32_t place, uint16_t packet_id)
-{
-    const struct inflight_entry *entry;
-
-    if (place >= window->span)
-        return false;
-    entry = inflight_at(window, place);
-    return entry->packet_id == packet_id && entry->state != INFLIGHT_FREE;
+    if (LIKELY(distance_of_last(window) == high))
+        return wanted; /* no ID was passed over */
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        if (distance(first, inflight_at(window, middle)->packet_id) < wanted)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
 }
 
 struct inflight_entry *inflight_find(struct inflight *window, uint16_t packet_id)
 {
+    uint32_t from = 0, to = window->span;
+
     if (window->span == 0 || packet_id == 0)
         return NULL;
-    uint32_t first = inflight_at(window, 0)->packet_id;
-    uint32_t last = inflight_at(window, window->span - 1)->packet_id;
-    uint32_t from_front = id_distance(first, packet_id), from_back = id_distance(packet_id, last);
-    if (LIKELY(is_at(window, from_front, packet_id)))
-        return inflight_at(window, from_front);
-    if (is_at(window, window->span - 1 - from_back, packet_id))
-        return inflight_at(window, window->span - 1 - from_back);
-    if (from_front > id_distance(first, last))
-        return NULL; /* not between the oldest and the newest */
-    for (uint32_t i = 0; i < window->span; i++) {
-        if (is_at(window, i, packet_id))
-            return inflight_at(window, i);
+    if (LIKELY(!window->disordered)) {
+        uint32_t wanted = distance(inflight_at(window, 0)->packet_id, packet_id);
+        if (wanted > distance_of_last(window))
+            return NULL;
+        from = place_of(window, wanted);
+        to = from + 1;
+    }
+    for (uint32_t i = from; i < to; i++) {
+        struct inflight_entry *entry = inflight_at(window, i);
+        if (entry->packet_id == packet_id && entry->state != INFLIGHT_FREE)
+            return entry;
     }
     return NULL;
+}
+
+static void emptied(struct inflight *window)
+{
+    window->disordered = false;
+    if (window->capacity <= KEPT_CAPACITY)
+        return;
+    free(window->entries);
+    window->entries = NULL;
+    window->capacity = window->head = 0;
 }
 
 struct message *inflight_remove(struct inflight *window, struct inflight_entry *entry)
@@ -122,5 +171,7 @@ struct message *inflight_remove(struct inflight *window, struct inflight_entry *
         window->head = (window->head + 1) & (window->capacity - 1);
         window->span--;
     }
+    if (window->span == 0)
+        emptied(window);
     return message;
 }

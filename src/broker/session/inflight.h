@@ -1,9 +1,9 @@
 /*
  * inflight: QoS 1 and 2 messages sent to one client and not yet acknowledged (MQTT 5, section 4.3 and 4.4).
  *
- * A ring in sending order. Packet IDs are given in sequence, so an ID tells its place in the ring, counted from either
- * end, and an acknowledgement takes constant time. Holes that acknowledgements leave are passed over from the
- * front; when one old message stays unacknowledged they are pressed out before the ring would grow.
+ * A ring in sending order. Packet IDs are given in sequence, so an ID tells its place in the ring and an
+ * acknowledgement takes constant time. Holes that acknowledgements leave are passed over from the front, or closed
+ * when they are half of the ring: then an ID is found by bisection.
  * When the window is full the session queues instead (mqueue.h).
  * Belongs to one session. Thread: owner.
  */
@@ -48,8 +48,9 @@ struct inflight {
     uint32_t capacity; /* power of two, or 0 */
     uint32_t head;     /* place of the oldest */
     uint32_t span;     /* entries and holes */
-    uint16_t count;    /* entries */
+    uint32_t count;    /* entries */
     uint16_t next_packet_id;
+    bool disordered; /* an ID of the span is lower than one before it, counted from the first */
 };
 
 /* Drops all messages and frees the ring. */

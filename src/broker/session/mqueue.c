@@ -105,6 +105,7 @@ static struct delivery_item take_oldest(struct mqueue *queue, struct mqueue_clas
     class->head = (class->head + 1) & (class->capacity - 1);
     class->count--;
     queue->count--;
+    queue->bytes -= message_bytes(item.message);
     if (item.qos == 0)
         queue->qos0_count--;
     if (class->count == 0 && class->capacity > 64) { /* an emptied backlog gives its memory back */
@@ -124,6 +125,7 @@ static uint32_t class_purge(struct mqueue *queue, struct mqueue_class *class, ui
         if (message_expired(queued->message, now_ms)) {
             if (queued->qos == 0)
                 queue->qos0_count--;
+            queue->bytes -= message_bytes(queued->message);
             message_unref(queued->message);
         } else {
             *item_at(class, kept++) = *queued;
@@ -144,7 +146,7 @@ int mqueue_push_take(struct mqueue *queue, const struct zone_session *settings, 
     if (class == NULL)
         return -ENOMEM;
     if (settings->max_mqueue_len > 0 && class->count >= settings->max_mqueue_len) {
-        /* Only the oldest is looked at each time; the whole class once it has gone round. */
+        /* Only the oldest is looked at each time: a look at all of them would cost every message a walk. */
         if (message_expired(item_at(class, 0)->message, now_ms))
             *out_expired_count = class_purge(queue, class, now_ms);
         else
@@ -160,6 +162,7 @@ int mqueue_push_take(struct mqueue *queue, const struct zone_session *settings, 
         .shared = item->shared,
     };
     queue->count++;
+    queue->bytes += message_bytes(item->message);
     if (item->qos == 0)
         queue->qos0_count++;
     return 0;
@@ -193,6 +196,16 @@ void mqueue_pop(struct mqueue *queue)
 {
     ASSERT(queue->count > 0);
     take_oldest(queue, first_class(queue));
+}
+
+struct delivery_item mqueue_steal_least(struct mqueue *queue)
+{
+    uint32_t c = queue->class_count - 1;
+
+    ASSERT(queue->count > 0);
+    while (queue->classes[c].count == 0)
+        c--;
+    return take_oldest(queue, &queue->classes[c]);
 }
 
 uint32_t mqueue_purge(struct mqueue *queue, uint64_t now_ms)

@@ -7,10 +7,11 @@
 #include "broker/session/session.h"
 
 #include "base/clock.h"
+#include "base/hash.h"
 #include "base/log.h"
 #include "base/metrics.h"
 #include "base/rcu.h"
-#include "broker/session/retained_backlog.h"
+#include "broker/session/retained_feed.h"
 #include "broker/session/session_host.h"
 #include "broker/session/session_internal.h"
 #include "broker/session/subscription.h"
@@ -19,8 +20,6 @@
 
 #include <stdatomic.h>
 #include <stdlib.h>
-#define XXH_INLINE_ALL
-#include <xxhash.h>
 
 static uint64_t now_of(const struct session *session)
 {
@@ -75,7 +74,7 @@ static void on_due(struct timer *timer, uint64_t now_ms)
 
 uint64_t session_hash_of(struct slice client_id)
 {
-    return XXH3_64bits(client_id.data, client_id.len);
+    return hash_text(client_id);
 }
 
 struct session *session_new(struct session_host *host, struct slice client_id, const struct zone *zone)
@@ -179,7 +178,8 @@ static void drop_contents(struct session *session)
         inflight_fini(&flow->inflight);
         mqueue_fini(&flow->mqueue);
         awaiting_rel_fini(&flow->awaiting_rel);
-        retained_backlog_free(flow->retained);
+        retained_feed_free(flow->retained);
+        worker_run_cancel(session->host->worker, &flow->work);
         free(flow);
     }
     session->flow = NULL;

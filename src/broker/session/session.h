@@ -18,7 +18,7 @@
 #include "broker/session/awaiting_rel.h"
 #include "broker/session/inflight.h"
 #include "broker/session/mqueue.h"
-#include "event/timer_wheel.h"
+#include "event/worker.h"
 #include "mqtt/packet.h"
 
 struct session;
@@ -47,6 +47,8 @@ struct session_link_ops {
     void (*pubrel)(struct session_link *link, uint16_t packet_id);
     /* Is the output under the high watermark? When it said no, session_on_writable() follows. */
     bool (*writable)(struct session_link *link);
+    /* The client is over force_shutdown_policy: close it in a later turn. */
+    void (*overload)(struct session_link *link);
     /* The session was taken over, discarded or ended: close with this reason. */
     void (*close)(struct session_link *link, enum reason_code code, const char *reason);
 };
@@ -56,16 +58,21 @@ struct session_link {
     struct session *session; /* NULL: none */
 };
 
-struct retained_backlog;
+struct retained_feed;
+struct retained_request;
 
 /* What a session needs once QoS 1 or 2 or a queue comes into play; most idle sessions never do. */
 struct session_flow {
     struct inflight inflight;
     struct mqueue mqueue;
     struct awaiting_rel awaiting_rel;
-    struct retained_backlog *retained; /* retained messages still to be sent; NULL: none */
-    uint64_t enqueue_count;            /* messages put into the queue */
-    uint64_t drop_count;               /* messages pushed out of the queue */
+    struct retained_feed *retained; /* retained messages still to be sent; NULL: none */
+    struct work work;               /* goes on sending in the next turn */
+    struct session *session;
+    uint32_t resend_left;   /* places at the end of the window not yet looked at after a reconnect */
+    uint32_t resent_count;  /* of them, sent and not acknowledged, while some are left */
+    uint64_t enqueue_count; /* messages put into the queue */
+    uint64_t drop_count;    /* messages pushed out of the queue */
 };
 
 struct session {
@@ -160,8 +167,8 @@ void session_forget_qos2(struct session *session, uint16_t packet_id);
 /* PUBREL. False: unknown packet ID. */
 bool session_on_pubrel(struct session *session, uint16_t packet_id);
 
-/* Keeps a reference to a retained message that is to be sent once session_drain() is called. -ENOMEM. */
-MUST_USE int session_push_retained(struct session *session, const struct delivery_item *item);
+/* Queues the retained messages of a new subscription; session_drain() sends them. -ENOMEM: not all of them. */
+MUST_USE int session_push_retained(struct session *session, const struct retained_request *request);
 
 /* Sets when the session ends after its connection (a v5 DISCONNECT may change it). */
 void session_set_expiry(struct session *session, uint32_t expiry_interval_s);

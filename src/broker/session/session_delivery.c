@@ -8,7 +8,8 @@
 
 #include "base/log.h"
 #include "base/metrics.h"
-#include "broker/session/retained_backlog.h"
+#include "broker/retainer/retainer.h"
+#include "broker/session/retained_feed.h"
 #include "broker/session/session_host.h"
 #include "broker/session/session_internal.h"
 #include "broker/session/subscription.h"
@@ -26,8 +27,12 @@ static uint64_t now_of(const struct session *session)
 /* Makes sure that the slow tick runs while there is something to resend or to forget. */
 static inline void want_tick(struct session *session, uint64_t interval_ms)
 {
-    if (UNLIKELY(!timer_running(&session->timer)) && interval_ms > 0 && session->link != NULL)
-        timer_start(worker_timers(session->host->worker), &session->timer, now_of(session) + interval_ms);
+    uint64_t at_ms = now_of(session) + interval_ms;
+
+    if (interval_ms == 0 || (timer_running(&session->timer) && session->timer.deadline_ms <= at_ms))
+        return;
+    if (session->link != NULL)
+        timer_start(worker_timers(session->host->worker), &session->timer, at_ms);
 }
 
 static uint64_t retry_interval_ms(const struct session *session)
@@ -36,10 +41,21 @@ static uint64_t retry_interval_ms(const struct session *session)
     return session->version >= MQTT_V5 ? 0 : session->zone->session.retry_interval_ms;
 }
 
+static void on_work(struct worker *worker, struct work *work)
+{
+    (void)worker;
+    session_drain(CONTAINER_OF(work, struct session_flow, work)->session);
+}
+
 struct session_flow *session_flow_get(struct session *session)
 {
-    if (session->flow == NULL)
+    if (session->flow == NULL) {
         session->flow = calloc(1, sizeof(*session->flow));
+        if (session->flow == NULL)
+            return NULL;
+        session->flow->session = session;
+        session->flow->work.run = on_work;
+    }
     return session->flow;
 }
 
@@ -85,6 +101,41 @@ static void send_qos0(struct session *session, const struct delivery_item *item)
         metric_add(METRIC_MESSAGES_DROPPED_TOO_LARGE, 1);
 }
 
+/* A message that the queue had to give up. `dispatched` is the one being dispatched, whose references are not added yet. */
+static void drop_queued(struct session *session, const struct delivery_item *dropped, const struct message *dispatched)
+{
+    session->flow->drop_count++;
+    metric_add(METRIC_MESSAGES_QUEUE_FULL, 1);
+    log_client_limited(LOG_LEVEL_WARNING, session_client_id(session), NULL,
+                       "[Session] the message queue is full (%u messages), dropping the oldest one",
+                       session->flow->mqueue.count);
+    if (dropped->message == dispatched)
+        session->host->refs_taken--;
+    else
+        message_unref(dropped->message);
+}
+
+/* force_shutdown_policy: a connected client that lets so much pile up is closed; an absent one's queue only gives up
+ * its oldest messages. */
+static void guard_queue(struct session *session, const struct message *dispatched)
+{
+    const struct zone *zone = session->zone;
+    struct mqueue *queue = &session->flow->mqueue;
+    bool too_long = zone->force_shutdown_len > 0 && queue->count > zone->force_shutdown_len;
+    bool too_large = zone->force_shutdown_bytes > 0 && queue->bytes > zone->force_shutdown_bytes;
+
+    if (LIKELY(!too_long && !too_large))
+        return;
+    if (session->link != NULL) {
+        session->link->ops->overload(session->link);
+        return;
+    }
+    while (too_large && queue->count > 1 && queue->bytes > zone->force_shutdown_bytes) {
+        struct delivery_item dropped = mqueue_steal_least(queue);
+        drop_queued(session, &dropped, dispatched);
+    }
+}
+
 /* Queues the item of a dispatch. */
 static void enqueue(struct session *session, const struct delivery_item *item)
 {
@@ -101,17 +152,9 @@ static void enqueue(struct session *session, const struct delivery_item *item)
     session->host->refs_taken++;
     if (expired > 0)
         metric_add(METRIC_MESSAGES_EXPIRED, expired);
-    if (dropped.message == NULL)
-        return;
-    flow->drop_count++;
-    metric_add(METRIC_MESSAGES_QUEUE_FULL, 1);
-    log_client_limited(LOG_LEVEL_WARNING, session_client_id(session), NULL,
-                       "[Session] the message queue is full (max_mqueue_len = %u), dropping the oldest message",
-                       session->zone->session.max_mqueue_len);
-    if (dropped.message == item->message)
-        session->host->refs_taken--;
-    else
-        message_unref(dropped.message);
+    if (dropped.message != NULL)
+        drop_queued(session, &dropped, item->message);
+    guard_queue(session, item->message);
 }
 
 static void deliver_qos0(struct session *session, const struct delivery_item *item)
@@ -143,7 +186,8 @@ bool session_has_room(const struct session *session)
 
     return session->link != NULL &&
            (flow == NULL ||
-            (flow->inflight.count < session->window && flow->mqueue.count == 0 && flow->retained == NULL)) &&
+            (flow->inflight.count < session->window && flow->mqueue.count == 0 && flow->retained == NULL &&
+             flow->resend_left == 0)) &&
            session->link->ops->writable(session->link);
 }
 
@@ -181,33 +225,15 @@ static bool drain_item(struct session *session, const struct delivery_item *item
     return true;
 }
 
-void session_drain(struct session *session)
-{
-    struct session_flow *flow = session->flow;
-    struct delivery_item item;
-
-    if (session->link == NULL || flow == NULL || session->draining)
-        return;
-    session->draining = true;
-    while (retained_backlog_peek(flow->retained, &item) && drain_item(session, &item))
-        retained_backlog_pop(&flow->retained);
-    while (flow->retained == NULL && mqueue_peek(&flow->mqueue, &item) && drain_item(session, &item))
-        mqueue_pop(&flow->mqueue);
-    session->draining = false;
-}
-
-static void resend(struct session *session, struct inflight_entry *entry, uint64_t now_ms)
+/* True when a PUBLISH went out. */
+static bool resend(struct session *session, struct inflight_entry *entry, uint64_t now_ms)
 {
     entry->sent_ms = (uint32_t)now_ms;
     if (entry->state == INFLIGHT_WAIT_PUBCOMP) {
         session->link->ops->pubrel(session->link, entry->packet_id);
-        return;
+        return false;
     }
-    if (message_expired(entry->message, now_ms)) {
-        metric_add(METRIC_MESSAGES_EXPIRED, 1);
-        message_unref(inflight_remove(&session->flow->inflight, entry));
-        return;
-    }
+    /* Its delivery has begun: it goes on although the message may have expired meanwhile [MQTT-3.3.2-5]. */
     struct delivery_item item = {
         .message = entry->message,
         .subscription_id = entry->subscription_id,
@@ -218,7 +244,9 @@ static void resend(struct session *session, struct inflight_entry *entry, uint64
     if (write_publish(session, &item, entry->packet_id, true) == SESSION_TOO_LARGE) {
         metric_add(METRIC_MESSAGES_DROPPED_TOO_LARGE, 1);
         message_unref(inflight_remove(&session->flow->inflight, entry));
+        return false;
     }
+    return true;
 }
 
 /* Resends the entries last sent `age_ms` ago or longer, oldest first. Removal closes holes only at the front, so a
@@ -236,13 +264,91 @@ static void resend_older(struct session *session, uint64_t now_ms, uint32_t age_
     }
 }
 
+/* After a reconnect: goes on resending in order, while what the client has not acknowledged on this connection is
+ * less than its window, which may be smaller than the last one's [MQTT-3.3.4-9]. Nothing new is pushed meanwhile, so
+ * places count from the end. */
+static void resend_after_resume(struct session *session)
+{
+    struct session_flow *flow = session->flow;
+    struct inflight *window = &flow->inflight;
+
+    while (flow->resend_left > 0) {
+        if (flow->resend_left > window->span) { /* acknowledged meanwhile */
+            flow->resend_left = window->span;
+            continue;
+        }
+        struct inflight_entry *entry = inflight_at(window, window->span - flow->resend_left);
+        bool is_publish = entry->state == INFLIGHT_WAIT_PUBACK || entry->state == INFLIGHT_WAIT_PUBREC;
+        if (is_publish &&
+            (flow->resent_count >= session->window || !session->link->ops->writable(session->link)))
+            return;
+        flow->resend_left--;
+        if (entry->state != INFLIGHT_FREE && resend(session, entry, now_of(session)))
+            flow->resent_count++;
+    }
+}
+
+/* Retained messages, slice by slice. True when there are none left. */
+static bool drain_retained(struct session *session)
+{
+    struct session_flow *flow = session->flow;
+    struct delivery_item item;
+    uint32_t budget = RETAINED_FEED_SLICE;
+
+    if (flow->retained == NULL)
+        return true;
+    while (budget-- > 0 && retained_feed_peek(flow->retained, session->host->retainer, now_of(session), &item)) {
+        if (!drain_item(session, &item))
+            return false;
+        retained_feed_pop(flow->retained);
+    }
+    if (!retained_feed_ended(flow->retained)) {
+        worker_run_later(session->host->worker, &flow->work);
+        return false;
+    }
+    retained_feed_free(flow->retained);
+    flow->retained = NULL;
+    return true;
+}
+
+/* A flow that only served some retained messages of QoS 0 goes again. */
+static void trim_flow(struct session *session)
+{
+    struct session_flow *flow = session->flow;
+
+    if (flow->retained != NULL || flow->inflight.entries != NULL || flow->mqueue.classes != NULL ||
+        flow->awaiting_rel.ids != NULL || flow->drop_count > 0)
+        return;
+    worker_run_cancel(session->host->worker, &flow->work);
+    free(flow);
+    session->flow = NULL;
+}
+
+void session_drain(struct session *session)
+{
+    struct session_flow *flow = session->flow;
+    struct delivery_item item;
+
+    if (session->link == NULL || flow == NULL || session->draining)
+        return;
+    session->draining = true;
+    resend_after_resume(session);
+    if (flow->resend_left == 0 && drain_retained(session)) {
+        while (mqueue_peek(&flow->mqueue, &item) && drain_item(session, &item))
+            mqueue_pop(&flow->mqueue);
+    }
+    session->draining = false;
+    trim_flow(session);
+}
+
 void session_resume(struct session *session)
 {
     struct session_flow *flow = session->flow;
 
     if (flow == NULL)
         return;
-    resend_older(session, now_of(session), 0);
+    flow->resend_left = flow->inflight.span;
+    flow->resent_count = 0;
     if (flow->inflight.count > 0)
         want_tick(session, retry_interval_ms(session));
     if (flow->awaiting_rel.count > 0)
@@ -273,9 +379,11 @@ void session_tick(struct session *session, uint64_t now_ms)
 
     if (flow == NULL)
         return;
-    if (retry_ms > 0 && flow->inflight.count > 0) {
+    if (retry_ms > 0 && flow->inflight.count > 0 && flow->resend_left == 0) {
         resend_older(session, now_ms, (uint32_t)retry_ms);
         next_ms = retry_ms;
+    } else if (flow->inflight.count > 0) {
+        next_ms = retry_ms; /* resending after a reconnect is still under way */
     }
     expire_awaiting_rel(session, now_ms, timeout_ms);
     if (flow->awaiting_rel.count > 0 && timeout_ms > 0 && (next_ms == 0 || timeout_ms < next_ms))
@@ -291,10 +399,14 @@ static struct inflight_entry *find_inflight(struct session *session, uint16_t pa
     return session->flow == NULL ? NULL : inflight_find(&session->flow->inflight, packet_id);
 }
 
-/* An acknowledgement made room. */
+/* An acknowledgement made room. The end of any exchange gives the send quota one back, up to its size (MQTT 5, section 4.9). */
 static inline void drain_if_waiting(struct session *session)
 {
-    if (session->flow->mqueue.count > 0 || session->flow->retained != NULL)
+    struct session_flow *flow = session->flow;
+
+    if (UNLIKELY(flow->resent_count > 0))
+        flow->resent_count--;
+    if (flow->mqueue.count > 0 || flow->retained != NULL || flow->resend_left > 0)
         session_drain(session);
 }
 
@@ -321,7 +433,7 @@ int session_on_pubrec(struct session *session, uint16_t packet_id, enum reason_c
         return -EPROTO;
     if (code >= REASON_UNSPECIFIED_ERROR) { /* the client refused it: the exchange is over [MQTT-4.3.3-4] */
         message_unref(inflight_remove(&session->flow->inflight, entry));
-        session_drain(session);
+        drain_if_waiting(session);
         return 0;
     }
     entry->message = message_unref(entry->message);
@@ -371,13 +483,16 @@ bool session_on_pubrel(struct session *session, uint16_t packet_id)
     return session->flow != NULL && awaiting_rel_remove(&session->flow->awaiting_rel, packet_id);
 }
 
-int session_push_retained(struct session *session, const struct delivery_item *item)
+int session_push_retained(struct session *session, const struct retained_request *request)
 {
-    struct session_flow *flow = session_flow_get(session);
-    int err = flow == NULL ? -ENOMEM : retained_backlog_push_take(&flow->retained, item);
+    struct session_flow *flow;
+    int err = -ENOMEM;
 
-    if (err == 0)
-        message_ref(item->message);
+    if (retainer_count(session->host->retainer) == 0)
+        return 0;
+    flow = session_flow_get(session);
+    if (flow != NULL)
+        err = retained_feed_add(&flow->retained, session->host->retainer, request, now_of(session));
     return err;
 }
 

@@ -17,6 +17,7 @@
 
 struct session;
 
+/* Of a filter; or of a shared group on a filter, for looking subscriptions up: its text is then group, zero, filter. */
 struct subscriber_list {
     struct pointer_list subscribers; /* struct subscription */
     uint64_t hash;                   /* of the filter */
@@ -32,6 +33,7 @@ struct shared_target {
     struct share_member member;
     struct share_group *group;         /* valid while `subscription` is there */
     struct subscription *subscription; /* NULL: it has ended */
+    struct subscriber_list *members;   /* this worker's members of the group; not known to the router */
     uint16_t name_len;
     uint16_t filter_len;
     uint8_t text[]; /* group name and filter: a delivery may come after the group has gone */
