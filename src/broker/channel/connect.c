@@ -68,9 +68,6 @@ static enum handled refuse_malformed(struct connection *connection, const struct
         connection->version = newer ? MQTT_V5 : MQTT_V3_1_1;
         return refuse(connection, code, slice_make(NULL, 0), "unsupported protocol name or level");
     }
-    if (connection->version >= MQTT_V5 &&
-        mqtt_properties_have(&packet.connect.properties, MQTT_PROP_MAXIMUM_PACKET_SIZE))
-        connection->client_packet_max = packet.connect.properties.maximum_packet_size;
     connection->problem_information = false;
     if (connection->version >= MQTT_V5)
         send_connack(connection, code, false, NULL);
@@ -467,6 +464,9 @@ enum handled channel_on_connect(struct connection *connection, const struct mqtt
         connection->version = packet.connect.level;
     if (code != REASON_SUCCESS)
         return refuse_malformed(connection, &packet.connect, code, why);
+    if (connection->version >= MQTT_V5 &&
+        mqtt_properties_have(&packet.connect.properties, MQTT_PROP_MAXIMUM_PACKET_SIZE))
+        connection->client_packet_max = packet.connect.properties.maximum_packet_size;
     connection->problem_information = connection->version >= MQTT_V5 &&
                                       (!mqtt_properties_have(&packet.connect.properties,
                                                              MQTT_PROP_REQUEST_PROBLEM_INFORMATION) ||
