@@ -13,8 +13,8 @@
 
 #define SMALL_CHUNK 1024u
 #define LARGE_CHUNK 32768u
-#define FREE_SMALL_MAX 4096u
-#define FREE_LARGE_MAX 256u
+#define FREE_SMALL_MAX 256u
+#define FREE_LARGE_MAX 32u
 #define IOV_COUNT 64
 #define FLUSH_EARLY_BYTES (128u * 1024u) /* a stream with this much output does not wait for the turn's end */
 

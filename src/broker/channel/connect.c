@@ -68,6 +68,9 @@ static enum handled refuse_malformed(struct connection *connection, const struct
         connection->version = newer ? MQTT_V5 : MQTT_V3_1_1;
         return refuse(connection, code, slice_make(NULL, 0), "unsupported protocol name or level");
     }
+    if (connection->version >= MQTT_V5 &&
+        mqtt_properties_have(&packet.connect.properties, MQTT_PROP_MAXIMUM_PACKET_SIZE))
+        connection->client_packet_max = packet.connect.properties.maximum_packet_size;
     connection->problem_information = false;
     if (connection->version >= MQTT_V5)
         send_connack(connection, code, false, NULL);

@@ -213,6 +213,7 @@ static enum session_write link_publish(struct session_link *link, const struct s
 {
     struct connection *connection = connection_of(link);
     struct frame_plan plan = {.topic = slice_make(publish->message->topic, publish->message->topic_len)};
+    enum session_write result;
     uint64_t size;
 
     plan.topic = without_mountpoint(connection, plan.topic);
@@ -225,8 +226,12 @@ static enum session_write link_publish(struct session_link *link, const struct s
         size = plan_frame(connection, publish, &plan);
     }
     if (UNLIKELY(size - publish->message->payload_len > STREAM_CHUNK_MAX))
-        return write_long(connection, publish, &plan, size);
-    return write_frame(connection, publish, &plan, size);
+        result = write_long(connection, publish, &plan, size);
+    else
+        result = write_frame(connection, publish, &plan, size);
+    if (UNLIKELY(result == SESSION_WRITE_FAILED && plan.alias > 0))
+        connection->stream.failed = true; /* the client will never learn the alias: nothing sensible can follow */
+    return result;
 }
 
 static void link_pubrel(struct session_link *link, uint16_t packet_id)

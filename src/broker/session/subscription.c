@@ -6,7 +6,6 @@
  */
 #include "broker/session/subscription.h"
 
-#include "base/hash.h"
 #include "base/log.h"
 #include "base/metrics.h"
 #include "base/rcu.h"
@@ -104,7 +103,7 @@ static struct subscriber_list *find_list(struct session_host *host, const struct
 {
     uint8_t stack[256], *heap;
     struct slice text = lookup_text(filter, stack, sizeof(stack), &heap);
-    struct subscriber_list *list = filter_table_find(&host->filters, hash_text(text), text);
+    struct subscriber_list *list = filter_table_find(&host->filters, text);
 
     free(heap);
     return list;
@@ -132,7 +131,7 @@ static struct subscriber_list *list_new(struct session_host *host, struct slice 
 
     if (list == NULL)
         return NULL;
-    *list = (struct subscriber_list){.hash = hash_text(text), .filter_len = (uint16_t)text.len};
+    *list = (struct subscriber_list){.filter_len = (uint16_t)text.len};
     memcpy(list->filter, text.data, text.len);
     if (filter_table_add(&host->filters, list) < 0) {
         free(list);
@@ -166,7 +165,7 @@ static void list_end(struct session_host *host, struct subscriber_list *list)
 static int join_list(struct session *session, struct subscription *subscription, struct slice filter)
 {
     struct session_host *host = session->host;
-    struct subscriber_list *list = filter_table_find(&host->filters, hash_text(filter), filter);
+    struct subscriber_list *list = filter_table_find(&host->filters, filter);
 
     if (list == NULL)
         list = list_new_routed(host, filter);
