@@ -179,6 +179,7 @@ def misbehave(broker, crowd, root, seed):
 
 
 @pytest.mark.slow
+@pytest.mark.threads
 @pytest.mark.timeout(300)
 @pytest.mark.mqtt5("MQTT-4.5.0-1", "MQTT-4.6.0-5", "MQTT-4.6.0-6", "MQTT-4.3.3-10", "MQTT-4.4.0-1")
 @pytest.mark.mqtt311("MQTT-4.5.0-1", "MQTT-4.6.0-5", "MQTT-4.6.0-6", "MQTT-4.3.3-2", "MQTT-4.4.0-1")

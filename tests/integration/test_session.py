@@ -6,6 +6,7 @@ from emqc import packets as p
 from emqc.client import fence, unique
 from emqc.packets import Prop
 
+pytestmark = pytest.mark.threads
 FOREVER = 0xFFFFFFFF
 
 

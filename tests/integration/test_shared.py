@@ -9,6 +9,8 @@ from emqc.client import fence, unique
 from emqc.packets import Prop
 from test_subscribe import expect_filter_refused
 
+pytestmark = pytest.mark.threads
+
 
 def members(broker, pattern: str, count: int, qos: int = 0, version: int = 5, **fields) -> list:
     found = []

@@ -7,6 +7,7 @@ import pytest
 from emqc import packets as p
 from emqc.client import Closed, fence, unique
 from emqc.packets import Prop
+from test_publish import wait_for_delay
 
 pytestmark = pytest.mark.emqc
 
@@ -348,6 +349,22 @@ def test_a_full_window_queues_and_a_full_queue_drops(broker, version, topic):
     client.acknowledge(first)
     client.expect_publish(topic, b"3")
     client.expect_publish(topic, b"4")
+    client.expect_nothing()
+
+
+@pytest.mark.slow
+@pytest.mark.config({"zone.external.max_mqueue_len": "3"})
+def test_expired_messages_take_no_place_in_the_queue(broker, topic):
+    name = offline(broker, {topic: 1})
+    publisher = broker.connect()
+    for _ in range(3):
+        publisher.publish(topic, b"short", 1, properties={Prop.MESSAGE_EXPIRY_INTERVAL: 1})
+    wait_for_delay(broker, 2)
+    for payload in (b"first", b"second", b"third"):
+        publisher.publish(topic, payload, 1)
+    client = broker.connect(4, client_id=name, clean=False)
+    for payload in (b"first", b"second", b"third"):
+        client.expect_publish(topic, payload)
     client.expect_nothing()
 
 
