@@ -11,8 +11,8 @@
 /* Read by jemalloc at its start. Freed pages go back to the system after a second, by a thread of jemalloc's own, so
  * that a burst does not stay resident; few arenas, since there are few threads. */
 extern const char *malloc_conf;
-__attribute__((visibility("default"))) const char *malloc_conf =
-    "background_thread:true,dirty_decay_ms:1000,muzzy_decay_ms:0,narenas:4,lg_tcache_max:16";
+__attribute__((visibility("default")))
+const char *malloc_conf = "background_thread:true,dirty_decay_ms:1000,muzzy_decay_ms:0,narenas:4,lg_tcache_max:16";
 
 const char *allocator_name(void)
 {

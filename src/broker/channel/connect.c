@@ -114,8 +114,7 @@ static enum reason_code check_will(const struct zone *zone, const struct mqtt_co
 /* What goes into topics must not bring wildcards along: `+` as a client id would open everybody's branch. */
 static bool fits_mountpoint(struct slice value)
 {
-    return value.len == 0 ||
-           (memchr(value.data, '+', value.len) == NULL && memchr(value.data, '#', value.len) == NULL);
+    return value.len == 0 || (memchr(value.data, '+', value.len) == NULL && memchr(value.data, '#', value.len) == NULL);
 }
 
 static enum reason_code check_mountpoint(const struct zone *zone, const struct mqtt_connect *connect,

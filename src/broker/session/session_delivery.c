@@ -185,9 +185,8 @@ bool session_has_room(const struct session *session)
     const struct session_flow *flow = session->flow;
 
     return session->link != NULL &&
-           (flow == NULL ||
-            (flow->inflight.count < session->window && flow->mqueue.count == 0 && flow->retained == NULL &&
-             flow->resend_left == 0)) &&
+           (flow == NULL || (flow->inflight.count < session->window && flow->mqueue.count == 0 &&
+                             flow->retained == NULL && flow->resend_left == 0)) &&
            session->link->ops->writable(session->link);
 }
 
@@ -279,8 +278,7 @@ static void resend_after_resume(struct session *session)
         }
         struct inflight_entry *entry = inflight_at(window, window->span - flow->resend_left);
         bool is_publish = entry->state == INFLIGHT_WAIT_PUBACK || entry->state == INFLIGHT_WAIT_PUBREC;
-        if (is_publish &&
-            (flow->resent_count >= session->window || !session->link->ops->writable(session->link)))
+        if (is_publish && (flow->resent_count >= session->window || !session->link->ops->writable(session->link)))
             return;
         flow->resend_left--;
         if (entry->state != INFLIGHT_FREE && resend(session, entry, now_of(session)))

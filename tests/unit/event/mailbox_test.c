@@ -366,8 +366,7 @@ static void send_number(struct worker *self, struct worker *to, uint32_t number)
         struct numbered_post *numbered = malloc(sizeof(*numbered));
         if (numbered == NULL)
             abort();
-        *numbered = (struct numbered_post){
-            .post.run = on_numbered_post, .from = worker_index(self), .number = number};
+        *numbered = (struct numbered_post){.post.run = on_numbered_post, .from = worker_index(self), .number = number};
         worker_post(to, &numbered->post);
         return;
     }

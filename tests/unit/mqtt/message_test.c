@@ -18,8 +18,7 @@ static struct message *make_expiring(uint64_t created_ms, uint32_t interval_s)
 {
     struct mqtt_properties properties = {.present = MQTT_PROP_BIT(MQTT_PROP_MESSAGE_EXPIRY_INTERVAL),
                                          .message_expiry_interval_s = interval_s};
-    struct message_options options = {
-        .topic = SLICE_LITERAL("t"), .properties = &properties, .now_ms = created_ms};
+    struct message_options options = {.topic = SLICE_LITERAL("t"), .properties = &properties, .now_ms = created_ms};
     struct message *message = message_new(&options);
 
     assert_non_null(message);

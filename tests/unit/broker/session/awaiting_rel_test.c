@@ -132,12 +132,9 @@ static void agrees_with_a_plain_set(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(knows_an_id_until_it_is_released),
-        cmocka_unit_test(holds_every_packet_id),
-        cmocka_unit_test(stays_small_while_ids_come_and_go),
-        cmocka_unit_test(forgets_what_came_before_a_time),
-        cmocka_unit_test(forgets_by_time_in_a_large_set_too),
-        cmocka_unit_test(agrees_with_a_plain_set),
+        cmocka_unit_test(knows_an_id_until_it_is_released),   cmocka_unit_test(holds_every_packet_id),
+        cmocka_unit_test(stays_small_while_ids_come_and_go),  cmocka_unit_test(forgets_what_came_before_a_time),
+        cmocka_unit_test(forgets_by_time_in_a_large_set_too), cmocka_unit_test(agrees_with_a_plain_set),
     };
 
     return cmocka_run_group_tests_name("awaiting_rel", tests, NULL, NULL);

@@ -66,7 +66,8 @@ static void never_gives_packet_id_zero(void **state)
 
 static void remembers_what_was_sent(void **state)
 {
-    struct delivery_item item = {.message = shared_message, .subscription_id = 77, .qos = 2, .retain = true, .shared = true};
+    struct delivery_item item = {
+        .message = shared_message, .subscription_id = 77, .qos = 2, .retain = true, .shared = true};
     struct inflight_entry *entry;
     uint16_t packet_id;
 
@@ -209,7 +210,8 @@ static void agrees_with_a_plain_list(void **state)
             used[count++] = id;
         } else if (count > 0) {
             /* Mostly the later ones, so that old ones stay for long. */
-            uint32_t place = (random >> 14 & 7) != 0 ? count - 1 - (random >> 17) % ((count + 3) / 4) : (random >> 17) % count;
+            uint32_t place = (random >> 14 & 7) != 0 ? count - 1 - (random >> 17) % ((count + 3) / 4)
+                                                     : (random >> 17) % count;
             acknowledge(window, used[place]);
             memmove(&used[place], &used[place + 1], (count - place - 1) * sizeof(used[0]));
             count--;
