@@ -115,7 +115,8 @@ struct session *session_new(struct session_host *host, struct slice client_id, c
 /* Gives the session its connection; timers of absence end. Nothing is sent yet: session_resume() does. */
 void session_attach(struct session *session, const struct session_attach_options *options);
 
-/* Sends again what was in flight, oldest first [MQTT-4.4.0-1], then what is queued. After the CONNACK. */
+/* Sends again what was in flight, oldest first [MQTT-4.4.0-1], then what is queued; what is over the window follows
+ * as acknowledgements come. After the CONNACK. */
 void session_resume(struct session *session);
 
 /* The connection is gone. `drop_will`: it ended with DISCONNECT 0x00 [MQTT-3.1.2-10]. Ends the session when it

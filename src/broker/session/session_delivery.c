@@ -26,8 +26,11 @@ static uint64_t now_of(const struct session *session)
 /* Makes sure that the slow tick runs while there is something to resend or to forget. */
 static inline void want_tick(struct session *session, uint64_t interval_ms)
 {
-    if (UNLIKELY(!timer_running(&session->timer)) && interval_ms > 0 && session->link != NULL)
-        timer_start(worker_timers(session->host->worker), &session->timer, now_of(session) + interval_ms);
+    if (interval_ms == 0 || session->link == NULL)
+        return;
+    uint64_t deadline_ms = now_of(session) + interval_ms;
+    if (UNLIKELY(!timer_running(&session->timer) || session->timer.deadline_ms > deadline_ms))
+        timer_start(worker_timers(session->host->worker), &session->timer, deadline_ms);
 }
 
 static uint64_t retry_interval_ms(const struct session *session)
@@ -107,19 +110,13 @@ static void enqueue(struct session *session, const struct delivery_item *item)
 
 static void deliver_qos0(struct session *session, const struct delivery_item *item)
 {
-    bool store = session->zone->session.mqueue_store_qos0;
-
     if (LIKELY(session->link != NULL && session->link->ops->writable(session->link))) {
-        /* Overtakes QoS 1 and 2 messages that wait for the window, never QoS 0 ones. */
+        /* Overtakes QoS 1 and 2 messages that wait for the window, never QoS 0 or retained ones. */
         if (LIKELY(session->mqueue.qos0_count == 0 && session->retained == NULL)) {
             send_qos0(session, item);
             return;
         }
-        if (!store) {
-            send_qos0(session, item);
-            return;
-        }
-    } else if (!store) {
+    } else if (!session->zone->session.mqueue_store_qos0) {
         if (session->link != NULL)
             metric_add(METRIC_MESSAGES_DROPPED_SLOW_CONSUMER, 1);
         return;
@@ -129,15 +126,15 @@ static void deliver_qos0(struct session *session, const struct delivery_item *it
 
 bool session_has_room(const struct session *session)
 {
-    return session->link != NULL && session->inflight.count < session->window && session->mqueue.count == 0 &&
-           session->link->ops->writable(session->link);
+    return session->link != NULL && session->inflight.count < session->window && session->inflight.held_back == 0 &&
+           session->mqueue.count == 0 && session->retained == NULL && session->link->ops->writable(session->link);
 }
 
 void session_deliver(struct session *session, const struct delivery_item *item)
 {
     if (item->qos == 0) {
         deliver_qos0(session, item);
-    } else if (LIKELY(session->retained == NULL && session_has_room(session))) {
+    } else if (LIKELY(session_has_room(session))) {
         if (LIKELY(send_kept(session, item)))
             session->host->refs_taken++;
     } else {
@@ -167,28 +164,16 @@ static bool drain_item(struct session *session, const struct delivery_item *item
     return true;
 }
 
-void session_drain(struct session *session)
-{
-    struct delivery_item item;
-
-    if (session->link == NULL || session->draining)
-        return;
-    session->draining = true;
-    while (retained_backlog_peek(session->retained, &item) && drain_item(session, &item))
-        retained_backlog_pop(&session->retained);
-    while (session->retained == NULL && mqueue_peek(&session->mqueue, &item) && drain_item(session, &item))
-        mqueue_pop(&session->mqueue);
-    session->draining = false;
-}
-
 static void resend(struct session *session, struct inflight_entry *entry, uint64_t now_ms)
 {
     entry->sent_ms = (uint32_t)now_ms;
+    inflight_hold_back(&session->inflight, entry, false);
     if (entry->state == INFLIGHT_WAIT_PUBCOMP) {
         session->link->ops->pubrel(session->link, entry->packet_id);
         return;
     }
-    if (message_expired(entry->message, now_ms)) {
+    /* A QoS 2 message that the client may have got stays: its ID without it would be taken for a duplicate later. */
+    if (!(entry->sent && entry->state == INFLIGHT_WAIT_PUBREC) && message_expired(entry->message, now_ms)) {
         metric_add(METRIC_MESSAGES_EXPIRED, 1);
         message_unref(inflight_remove(&session->inflight, entry));
         return;
@@ -218,14 +203,77 @@ static void resend_older(struct session *session, uint64_t now_ms, uint32_t age_
         if (left > window->span)
             continue; /* it was among the holes just closed */
         struct inflight_entry *entry = inflight_at(window, window->span - left);
-        if (entry->state != INFLIGHT_FREE && (uint32_t)now_ms - entry->sent_ms >= age_ms)
+        if (entry->state != INFLIGHT_FREE && !entry->held_back && (uint32_t)now_ms - entry->sent_ms >= age_ms)
             resend(session, entry, now_ms);
     }
 }
 
+/* Resends for a new connection: as many messages as it takes at once [MQTT-3.3.4-9], and every PUBREL. */
+static void resend_all(struct session *session, uint64_t now_ms)
+{
+    struct inflight *window = &session->inflight;
+    uint32_t used = 0;
+
+    for (uint32_t left = window->span; left > 0; left--) {
+        if (left > window->span)
+            continue;
+        struct inflight_entry *entry = inflight_at(window, window->span - left);
+        if (entry->state == INFLIGHT_FREE)
+            continue;
+        if (entry->state != INFLIGHT_WAIT_PUBCOMP && used >= session->window) {
+            inflight_hold_back(window, entry, true);
+            continue;
+        }
+        uint32_t before = window->count;
+        resend(session, entry, now_ms);
+        used += window->count == before;
+    }
+}
+
+/* Resends what resend_all() left, oldest first, as acknowledgements make room. False: some is left. */
+static bool resend_held_back(struct session *session)
+{
+    struct inflight *window = &session->inflight;
+
+    for (uint32_t left = window->span; left > 0 && window->held_back > 0; left--) {
+        if (left > window->span)
+            continue;
+        struct inflight_entry *entry = inflight_at(window, window->span - left);
+        if (entry->state == INFLIGHT_FREE || !entry->held_back)
+            continue;
+        if (window->count - window->held_back >= session->window || !session->link->ops->writable(session->link))
+            break;
+        resend(session, entry, now_of(session));
+    }
+    return window->held_back == 0;
+}
+
+void session_drain(struct session *session)
+{
+    struct delivery_item item;
+
+    if (session->link == NULL || session->draining)
+        return;
+    session->draining = true;
+    if (LIKELY(session->inflight.held_back == 0) || resend_held_back(session)) {
+        while (retained_backlog_peek(session->retained, &item) && drain_item(session, &item))
+            retained_backlog_pop(&session->retained);
+        while (session->retained == NULL && mqueue_peek(&session->mqueue, &item) && drain_item(session, &item))
+            mqueue_pop(&session->mqueue);
+    }
+    session->draining = false;
+}
+
+/* The window has room again. */
+static void drain_after_ack(struct session *session)
+{
+    if (session->mqueue.count > 0 || session->retained != NULL || session->inflight.held_back > 0)
+        session_drain(session);
+}
+
 void session_resume(struct session *session)
 {
-    resend_older(session, now_of(session), 0);
+    resend_all(session, now_of(session));
     if (session->inflight.count > 0)
         want_tick(session, retry_interval_ms(session));
     if (session->awaiting_rel != NULL)
@@ -268,8 +316,7 @@ int session_on_puback(struct session *session, uint16_t packet_id)
     if (entry->state != INFLIGHT_WAIT_PUBACK)
         return -EPROTO;
     message_unref(inflight_remove(&session->inflight, entry));
-    if (session->mqueue.count > 0 || session->retained != NULL)
-        session_drain(session);
+    drain_after_ack(session);
     return 0;
 }
 
@@ -283,9 +330,10 @@ int session_on_pubrec(struct session *session, uint16_t packet_id, enum reason_c
         return -EPROTO;
     if (code >= REASON_UNSPECIFIED_ERROR) { /* the client refused it: the exchange is over [MQTT-4.3.3-4] */
         message_unref(inflight_remove(&session->inflight, entry));
-        session_drain(session);
+        drain_after_ack(session);
         return 0;
     }
+    inflight_hold_back(&session->inflight, entry, false);
     entry->message = message_unref(entry->message);
     entry->state = INFLIGHT_WAIT_PUBCOMP;
     entry->sent_ms = (uint32_t)now_of(session);
@@ -302,8 +350,7 @@ int session_on_pubcomp(struct session *session, uint16_t packet_id)
     if (entry->state != INFLIGHT_WAIT_PUBCOMP)
         return -EPROTO;
     inflight_remove(&session->inflight, entry);
-    if (session->mqueue.count > 0 || session->retained != NULL)
-        session_drain(session);
+    drain_after_ack(session);
     return 0;
 }
 
