@@ -406,11 +406,13 @@ void session_redispatch_shared(struct session *session, const struct shared_targ
     uint32_t copies = 0;
 
     while (targets->count > 0 && mqueue_peek(&session->mqueue, &item)) {
+        struct shared_target *target = NULL;
         mqueue_pop(&session->mqueue);
-        copies = item.message == last ? copies + 1 : 0;
-        last = item.message;
-        struct shared_target *target =
-            item.shared ? target_matching(targets, message_topic(item.message), copies) : NULL;
+        if (item.shared) {
+            copies = item.message == last ? copies + 1 : 0;
+            last = item.message;
+            target = target_matching(targets, message_topic(item.message), copies);
+        }
         if (target != NULL)
             host->ops->redispatch_lost(host, slice_make(target->text, target->name_len),
                                        slice_make(target->text + target->name_len, target->filter_len), item.message);

@@ -166,17 +166,11 @@ static int join_group(struct session *session, struct subscription *subscription
     target->filter_len = (uint16_t)filter->filter.len;
     memcpy(target->text, filter->group.data, filter->group.len);
     memcpy(target->text + filter->group.len, filter->filter.data, filter->filter.len);
-    target->group = router_group_get(host->router, filter->filter, filter->group, true);
-    if (target->group == NULL) {
-        free(target);
-        return -ENOMEM;
-    }
     target->subscription = subscription;
     target->member.destination = (uint16_t)worker_index(host->worker);
     target->member.subscription = target;
     atomic_init(&target->member.online, session->link != NULL);
-    if (share_group_add(target->group, &target->member) < 0) {
-        router_group_release(host->router, target->group);
+    if (router_group_join(host->router, filter->filter, filter->group, &target->member, &target->group) < 0) {
         free(target);
         return -ENOMEM;
     }
