@@ -242,7 +242,7 @@ static void host_redispatch(struct session_host *host, struct shared_target *tar
     struct broker_worker *worker = (struct broker_worker *)host;
     struct share_member *member = pick_member(worker, target->group, message, &target->member, attempt);
     /* All refused: the last one asked gets it without a question, and queues it. */
-    bool last = member == NULL || attempt + 1 >= share_group_member_count(target->group);
+    bool last = member == NULL || shared_attempt_is_last(target->group, attempt);
 
     deliver_to_member(worker, member == NULL ? &target->member : member, last ? DELIVERY_SHARED : DELIVERY_SHARED_ACK,
                       message, attempt);

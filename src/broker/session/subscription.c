@@ -304,6 +304,11 @@ void subscriber_list_deliver(struct session_host *host, struct subscriber_list *
     }
 }
 
+bool shared_attempt_is_last(const struct share_group *group, uint32_t attempt)
+{
+    return attempt + 1 >= SHARED_ATTEMPTS_MAX || attempt + 1 >= share_group_member_count(group);
+}
+
 void shared_target_deliver(struct session_host *host, struct shared_target *target, struct message *message,
                            bool want_room, uint32_t attempt)
 {
@@ -314,8 +319,7 @@ void shared_target_deliver(struct session_host *host, struct shared_target *targ
                                    slice_make(target->text + target->name_len, target->filter_len), message);
         return;
     }
-    if (want_room && attempt + 1 < share_group_member_count(target->group) &&
-        !session_has_room(subscription->session)) {
+    if (want_room && !shared_attempt_is_last(target->group, attempt) && !session_has_room(subscription->session)) {
         host->ops->redispatch(host, target, message, attempt + 1);
         return;
     }

@@ -68,14 +68,22 @@ void subscription_remove(struct subscription *subscription);
 /* The filter text, without share prefix, with mountpoint; valid as long as the subscription. */
 struct slice subscription_filter(const struct subscription *subscription);
 
+/* Is `attempt` (from 0) the last one for a message of that group? */
+bool shared_attempt_is_last(const struct share_group *group, uint32_t attempt);
+
 /* Tells pickers whether the session's client is connected. */
 void subscriptions_set_online(struct session *session, bool online);
 
 /* A message for all subscribers of a list. Borrows the reference. */
 void subscriber_list_deliver(struct session_host *host, struct subscriber_list *list, struct message *message);
 
+/* How many members of a group are asked whether they have room: a large group where nobody has must not cost every
+ * message a walk through it, nor a stack as deep. */
+#define SHARED_ATTEMPTS_MAX 64u
+
 /* A message for one shared member; `attempt` counts the members tried before. `want_room`: hand it on to
- * another member when this one can't send at once (dispatch ack). Borrows the reference. */
+ * another member when this one can't send at once (dispatch ack), unless all or SHARED_ATTEMPTS_MAX were tried.
+ * Borrows the reference. */
 void shared_target_deliver(struct session_host *host, struct shared_target *target, struct message *message,
                            bool want_room, uint32_t attempt);
 
