@@ -86,8 +86,10 @@ static void the_interval_publishes_what_stays_as_retained_messages(void **state)
     struct sys_topics *topics = open_topics(1, 0);
 
     (void)state;
-    uv_run(&loop, UV_RUN_ONCE); /* until the timer is due */
-    worker_pool_drain(broker->pool);
+    while (retainer_count(broker->retainer) == 0) {
+        uv_run(&loop, UV_RUN_ONCE); /* mostly until the timer is due */
+        worker_pool_drain(broker->pool);
+    }
     expect_retained("$SYS/brokers", "emqx@127.0.0.1");
     expect_retained("$SYS/brokers/emqx@127.0.0.1/version", EMQX_COMPAT_VERSION);
     expect_retained("$SYS/brokers/emqx@127.0.0.1/sysdescr", "EMQ X Broker");
@@ -95,7 +97,7 @@ static void the_interval_publishes_what_stays_as_retained_messages(void **state)
     close_topics(topics);
 }
 
-static char topics_seen[256];
+static char topics_seen[4096];
 
 /* The deliveries of worker 1, which the test has made a destination for $SYS. */
 static void take_in(struct worker *worker, const struct delivery *deliveries, uint32_t count)
@@ -114,6 +116,7 @@ static void take_in(struct worker *worker, const struct delivery *deliveries, ui
 
 static void the_heartbeat_reaches_subscribers_and_is_not_retained(void **state)
 {
+    static const char expected[] = "$SYS/brokers/emqx@127.0.0.1/uptime $SYS/brokers/emqx@127.0.0.1/datetime ";
     struct sys_topics *topics = open_topics(0, 1);
     int target;
 
@@ -121,9 +124,12 @@ static void the_heartbeat_reaches_subscribers_and_is_not_retained(void **state)
     topics_seen[0] = '\0';
     worker_set_deliver(worker_pool_get(broker->pool, 1), take_in);
     assert_int_equal(router_add(broker->router, SLICE_LITERAL("$SYS/brokers/+/+"), 1, &target), 0);
-    uv_run(&loop, UV_RUN_ONCE);
-    worker_pool_drain(broker->pool);
-    assert_string_equal(topics_seen, "$SYS/brokers/emqx@127.0.0.1/uptime $SYS/brokers/emqx@127.0.0.1/datetime ");
+    while (topics_seen[0] == '\0') {
+        uv_run(&loop, UV_RUN_ONCE);
+        worker_pool_drain(broker->pool);
+    }
+    /* On a slow machine the timer may have been due twice. */
+    assert_memory_equal(topics_seen, expected, strlen(expected));
     assert_int_equal(retainer_count(broker->retainer), 0);
     assert_ptr_equal(router_remove(broker->router, SLICE_LITERAL("$SYS/brokers/+/+"), 1), &target);
     close_topics(topics);

@@ -177,8 +177,8 @@ static void a_client_before_version_5_gets_it_again_after_a_while(void **state)
     struct session *session = fixture_session(fixture, "c");
     struct peer peer;
 
-    fixture_connect_with(session, &peer,
-                         (struct session_attach_options){.expiry_interval_s = 60, .window = 32, .version = MQTT_V3_1_1});
+    fixture_connect_with(
+        session, &peer, (struct session_attach_options){.expiry_interval_s = 60, .window = 32, .version = MQTT_V3_1_1});
     /* An inbound QoS 2 ID, which is looked after less often, must not put the resending off. */
     assert_int_equal(session_on_publish_qos2(session, 9), SESSION_QOS2_NEW);
     fixture_deliver(fixture, fixture_subscribe(session, "t", 2), "a", 1);

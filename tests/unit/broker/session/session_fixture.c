@@ -38,10 +38,12 @@ static enum session_write peer_publish(struct session_link *link, const struct s
     if (peer->result == SESSION_TOO_LARGE)
         return peer->result;
     assert_int_equal(publish->packet_id == 0, publish->qos == 0);
-    len = snprintf(word, sizeof(word), "%.*s%u", (int)message->payload_len, (const char *)message->payload, publish->qos);
+    len = snprintf(word, sizeof(word), "%.*s%u", (int)message->payload_len, (const char *)message->payload,
+                   publish->qos);
     if (publish->qos > 0)
         len += snprintf(word + len, sizeof(word) - (size_t)len, ":%u", publish->packet_id);
-    len += snprintf(word + len, sizeof(word) - (size_t)len, "%s%s", publish->dup ? "!" : "", publish->retain ? "r" : "");
+    len += snprintf(word + len, sizeof(word) - (size_t)len, "%s%s", publish->dup ? "!" : "",
+                    publish->retain ? "r" : "");
     if (publish->subscription_id > 0)
         snprintf(word + len, sizeof(word) - (size_t)len, "#%u", publish->subscription_id);
     add_word(peer->log, &peer->log_len, sizeof(peer->log), word);
@@ -191,7 +193,8 @@ struct session *fixture_session(struct fixture *fixture, const char *client_id)
     void *existing;
 
     assert_non_null(session);
-    assert_int_equal(rcu_table_insert(fixture->host.registry, session->hash, session_matches, &id, session, &existing), 0);
+    assert_int_equal(rcu_table_insert(fixture->host.registry, session->hash, session_matches, &id, session, &existing),
+                     0);
     session->registered = true;
     return session;
 }

@@ -18,7 +18,7 @@ struct peer {
     struct session_link link;
     char log[1024];
     size_t log_len;
-    bool blocked;             /* not writable */
+    bool blocked;              /* not writable */
     enum session_write result; /* of the next writes */
 };
 

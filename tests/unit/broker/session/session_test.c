@@ -244,7 +244,8 @@ static void an_ending_session_hands_queued_shared_messages_on(void **state)
 {
     struct fixture *fixture = *state;
     struct session *session = fixture_session(fixture, "c");
-    struct subscription *shared = fixture_subscribe(session, "$share/g/t", 1), *own = fixture_subscribe(session, "t", 1);
+    struct subscription *shared = fixture_subscribe(session, "$share/g/t", 1),
+                        *own = fixture_subscribe(session, "t", 1);
     struct peer peer;
 
     fixture_connect(session, &peer, 1);

@@ -62,7 +62,8 @@ static void subscribing_again_changes_the_options(void **state)
 static void a_filter_and_its_shared_form_are_different_subscriptions(void **state)
 {
     struct session *session = fixture_session(*state, "c");
-    struct subscription *plain = fixture_subscribe(session, "t", 0), *shared = fixture_subscribe(session, "$share/g/t", 0);
+    struct subscription *plain = fixture_subscribe(session, "t", 0),
+                        *shared = fixture_subscribe(session, "$share/g/t", 0);
     struct subscription *other_group = fixture_subscribe(session, "$share/h/t", 0);
     struct subscription *queue = fixture_subscribe(session, "$queue/t", 0);
 
@@ -138,8 +139,8 @@ static void retain_is_kept_only_for_retain_as_published(void **state)
     struct fixture *fixture = *state;
     struct session *session = fixture_session(fixture, "c");
     struct subscription *plain = subscribe_with(session, "t", (struct mqtt_subscription_options){.qos = 0}, 5);
-    struct subscription *kept =
-        subscribe_with(session, "#", (struct mqtt_subscription_options){.retain_as_published = true}, 0);
+    struct subscription *kept = subscribe_with(session, "#",
+                                               (struct mqtt_subscription_options){.retain_as_published = true}, 0);
     struct peer peer;
 
     fixture_connect(session, &peer, 10);
@@ -153,8 +154,8 @@ static void no_local_leaves_out_ones_own_messages(void **state)
 {
     struct fixture *fixture = *state;
     struct session *session = fixture_session(fixture, "c");
-    struct subscription *subscription =
-        subscribe_with(session, "t", (struct mqtt_subscription_options){.no_local = true}, 0);
+    struct subscription *subscription = subscribe_with(session, "t",
+                                                       (struct mqtt_subscription_options){.no_local = true}, 0);
     struct message *own = make_message("t", "own", 0, fixture->now_ms);
     struct peer peer;
 
