@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Runs the tests of this project: `tools/test.py all | quick | fuzz` (see `make help`).
+"""Runs the tests of this project: `tools/test.py all | quick | PHASE...` (see `make help`).
 
 `all` goes through every phase below, also after one has failed, so that one run shows all that is wrong. Each
 phase writes its output to build/test/PHASE.log; what failed is shown at the end. The closing line counts test
@@ -234,22 +234,25 @@ def phase_quick(log):
     return total
 
 
+# The integration tests of the commands use a program that only the builds with unit tests have: asan comes first.
+ALL = [phase_release, phase_asan, phase_integration, phase_asan_integration, phase_tsan, phase_fuzz, phase_tools,
+       phase_tidy]
 PLANS = {
-    'all': [phase_release, phase_integration, phase_asan, phase_asan_integration, phase_tsan, phase_fuzz, phase_tools,
-            phase_tidy],
+    'all': ALL,
     'quick': [phase_quick, phase_tools],
-    'fuzz': [phase_fuzz],
+    **{phase.__name__.removeprefix('phase_').replace('_', '-'): [phase] for phase in ALL},
 }
 
 
 def main(arguments):
-    if len(arguments) != 1 or arguments[0] not in PLANS:
+    if not arguments or any(name not in PLANS for name in arguments):
         print(__doc__)
+        print('Phases:', *(name for name in PLANS if PLANS[name][0] in ALL and len(PLANS[name]) == 1))
         return 2
     LOGS.mkdir(parents=True, exist_ok=True)
     total = Count()
     failed_logs = []
-    for phase in PLANS[arguments[0]]:
+    for phase in [phase for name in arguments for phase in PLANS[name]]:
         log = LOGS / (phase.__name__.removeprefix('phase_') + '.log')
         log.unlink(missing_ok=True)
         print(f'{phase.__doc__} ...', flush=True)

@@ -15,6 +15,9 @@
 #include <unistd.h>
 
 #define UNRELEASED_BYTES (65536u / 8u)
+/* Connections from one address of the loopback network. The kernel's search for a free port becomes slow (a
+ * millisecond) when half of the about 28,000 are taken. */
+#define CONNECTIONS_PER_SOURCE 8000u
 
 void client_init(struct client *client, struct loop *loop, const struct client_settings *settings,
                  const struct client_handler *handler, char *client_id)
@@ -59,10 +62,36 @@ void client_fail(struct client *client, const char *why)
         client->handler->on_closed(client, why);
 }
 
-int client_open(struct client *client)
+/* To a broker on this machine the source addresses are 127.0.0.1, .2, ...: 8,000 connections each. */
+static int bind_source(struct client *client)
+{
+    struct sockaddr_in source;
+    uint32_t number = client->loop->open_count++ / CONNECTIONS_PER_SOURCE % 200;
+    int on = 1;
+
+    memcpy(&source, &client->settings->address, sizeof(source));
+    if (source.sin_family != AF_INET || ntohl(source.sin_addr.s_addr) >> 24 != 127 || number == 0)
+        return 0;
+    source.sin_addr.s_addr = htonl(INADDR_LOOPBACK + number);
+    source.sin_port = 0;
+    (void)setsockopt(client->fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof(on));
+    return bind(client->fd, (const struct sockaddr *)&source, sizeof(source)) < 0 ? -errno : 0;
+}
+
+static int start_connecting(struct client *client)
 {
     const struct client_settings *settings = client->settings;
     struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, .data.ptr = client};
+
+    if (connect(client->fd, (const struct sockaddr *)&settings->address, settings->address_len) == 0 ||
+        errno == EINPROGRESS)
+        return epoll_ctl(client->loop->epoll_fd, EPOLL_CTL_ADD, client->fd, &event) < 0 ? -errno : 0;
+    return -errno;
+}
+
+int client_open(struct client *client)
+{
+    const struct client_settings *settings = client->settings;
     struct wire_connect connect_packet = {
         .version = settings->version,
         .client_id = client->client_id,
@@ -74,7 +103,7 @@ int client_open(struct client *client)
         .clean = settings->clean,
     };
     int on = 1;
-    int err = 0;
+    int err;
 
     client->fd = socket(settings->address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (client->fd < 0)
@@ -82,11 +111,9 @@ int client_open(struct client *client)
     client->opened_ns = clock_ns();
     client->state = CLIENT_CONNECTING;
     (void)setsockopt(client->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-    if (connect(client->fd, (const struct sockaddr *)&settings->address, settings->address_len) < 0 &&
-        errno != EINPROGRESS)
-        err = -errno;
-    else if (epoll_ctl(client->loop->epoll_fd, EPOLL_CTL_ADD, client->fd, &event) < 0)
-        err = -errno;
+    err = bind_source(client);
+    if (err == 0)
+        err = start_connecting(client);
     if (err < 0) {
         client_close(client);
         return err;
@@ -170,8 +197,10 @@ static void receive_publish(struct client *client, uint8_t first, struct slice b
 static void receive_pubrel(struct client *client, uint16_t packet_id)
 {
     if (client->unreleased != NULL)
-        client->unreleased[packet_id >> 3] &= (uint8_t)~(1u << (packet_id & 7));
+        client->unreleased[packet_id >> 3] &= (uint8_t) ~(1u << (packet_id & 7));
     send_ack(client, MQTT_PUBCOMP, packet_id);
+    if (client->handler->on_pubrel != NULL)
+        client->handler->on_pubrel(client);
 }
 
 /* PUBACK, PUBREC and PUBCOMP: what our own PUBLISH waits for. */
@@ -254,29 +283,16 @@ static void receive_suback(struct client *client, struct slice body)
 static void receive_packet(struct client *client, uint8_t first, struct slice body)
 {
     switch (first >> 4) {
-    case MQTT_PUBLISH:
-        receive_publish(client, first, body);
-        break;
+    case MQTT_PUBLISH: receive_publish(client, first, body); break;
     case MQTT_PUBACK:
     case MQTT_PUBREC:
     case MQTT_PUBREL:
-    case MQTT_PUBCOMP:
-        receive_ack(client, first, body);
-        break;
-    case MQTT_CONNACK:
-        receive_connack(client, body);
-        break;
-    case MQTT_SUBACK:
-        receive_suback(client, body);
-        break;
-    case MQTT_PINGRESP:
-        break;
-    case MQTT_DISCONNECT:
-        client_fail(client, "the broker sent DISCONNECT");
-        break;
-    default:
-        client_fail(client, "a packet that no broker sends");
-        break;
+    case MQTT_PUBCOMP: receive_ack(client, first, body); break;
+    case MQTT_CONNACK: receive_connack(client, body); break;
+    case MQTT_SUBACK: receive_suback(client, body); break;
+    case MQTT_PINGRESP: break;
+    case MQTT_DISCONNECT: client_fail(client, "the broker sent DISCONNECT"); break;
+    default: client_fail(client, "a packet that no broker sends"); break;
     }
 }
 

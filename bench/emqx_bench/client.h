@@ -42,6 +42,8 @@ struct client_handler {
     void (*on_suback)(struct client *client, struct slice codes);
     /* Once a QoS 2 message; its slices are valid during the call. */
     void (*on_publish)(struct client *client, const struct wire_publish *publish);
+    /* The broker released a received QoS 2 message: it knows that we have it. */
+    void (*on_pubrel)(struct client *client);
     /* The handshake of a QoS 1 or 2 PUBLISH sent at `sent_ns` has ended; from 0x80 on, `code` is a refusal. */
     void (*on_released)(struct client *client, uint64_t sent_ns, uint8_t code);
     /* Not for client_disconnect(). `why` is static text. */

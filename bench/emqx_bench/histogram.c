@@ -4,12 +4,6 @@
 #include "histogram.h"
 
 #include <math.h>
-#include <string.h>
-
-void histogram_reset(struct histogram *histogram)
-{
-    memset(histogram, 0, sizeof(*histogram));
-}
 
 /* The largest value that falls into a bucket. */
 static uint64_t bucket_upper_ns(uint32_t bucket)

@@ -2,7 +2,7 @@
  * histogram: counts of durations in buckets whose width grows with the value, as HdrHistogram does.
  *
  * Values below 64 ns are exact; above, each power of two is cut into 64 buckets, so a percentile is off by at most
- * 1.6%. Fixed size (30 KiB), no allocation, 2^63 ns at most. Thread: owner.
+ * 1.6%. Fixed size (30 KiB), no allocation, zeroed storage is an empty one, 2^63 ns at most. Thread: owner.
  */
 #ifndef BENCH_HISTOGRAM_H
 #define BENCH_HISTOGRAM_H
@@ -39,9 +39,6 @@ static inline void histogram_record(struct histogram *histogram, uint64_t value_
     if (value_ns > histogram->max_ns)
         histogram->max_ns = value_ns;
 }
-
-/* Forgets all values. */
-void histogram_reset(struct histogram *histogram);
 
 /* The value in ns that `fraction` (0..1) of the recorded values do not exceed: the upper edge of its bucket, and
  * never more than the largest value recorded. 0 when nothing was recorded. */

@@ -225,9 +225,10 @@ static void run_traffic(struct load *load, struct ticker *ticker)
 
     load_start_publishing(load);
     run_until(load, ticker, "warm-up", clock_ns() + options->warm_up_ms * NS_PER_MS);
-    histogram_reset(&load->latency);
     load->at_start = take_sample(load);
+    load->measuring = true;
     run_until(load, ticker, "measure", load->at_start.time_ns + options->duration_s * NS_PER_S);
+    load->measuring = false;
     load->at_end = take_sample(load);
     load->memory_loaded = broker_memory(load);
     drain(load, ticker);

@@ -2,7 +2,7 @@
  * load: publishers and subscribers of one traffic pattern in one process, as a closed loop.
  *
  * Each publisher keeps up to `window` messages under way from end to end: the credit for a message returns when its
- * last delivery has arrived. So the broker's queues stay short, nothing is dropped for lack of room, and the rate is
+ * last delivery is settled: has arrived, and at QoS 2 was released by the broker. So the broker's queues stay short, nothing is dropped for lack of room, and the rate is
  * what the broker sustains. With --rate the messages start on a fixed schedule instead, and a message's latency
  * counts from when it was due, also when it had to wait for a slow broker.
  *
@@ -18,7 +18,8 @@
 #include "publish_frame.h"
 #include "tracker.h"
 
-#define LOAD_TOPIC_MAX 512u /* bytes, with the terminating zero */
+#define LOAD_TOPIC_MAX 512u        /* bytes, with the terminating zero */
+#define LOAD_TOPIC_PREFIX_MAX 129u /* the same */
 
 struct load;
 
@@ -33,6 +34,15 @@ struct publisher {
     uint64_t sent;
 };
 
+/* The publishers of the messages that a QoS 2 subscriber has received and the broker not yet released, oldest first.
+ * The credit windows bound how many there are. */
+struct unsettled {
+    uint32_t *publishers;
+    uint32_t head; /* counts all that were taken */
+    uint32_t tail; /* counts all that were added */
+    uint32_t mask;
+};
+
 struct subscriber {
     struct client client;
     struct load *load;
@@ -40,6 +50,7 @@ struct subscriber {
     uint32_t filter_next; /* index of the next filter to subscribe */
     uint32_t filter_goal; /* filters it is to have */
     struct flow_view view;
+    struct unsettled unsettled; /* QoS 2 */
 };
 
 /* One traffic pattern. */
@@ -86,10 +97,12 @@ struct load {
     uint32_t subscriber_count;
     uint32_t filter_count; /* in all */
     uint32_t window;
+    char topic_prefix[LOAD_TOPIC_PREFIX_MAX];
     uint32_t topic_count; /* topics a publisher goes through; 1: its own */
     uint32_t topic_number_at;
     struct publisher *listed; /* publishers that may have something to send */
     bool publishing;
+    bool measuring; /* neither warm-up nor drain: latencies are recorded */
     uint64_t sent;
     uint64_t refused; /* PUBLISHes answered with an error */
     /* schedule of --rate */

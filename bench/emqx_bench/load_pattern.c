@@ -32,7 +32,7 @@ static uint32_t to_all(const struct load *load)
 
 static const char *topic_prefix(const struct load *load)
 {
-    return load->options->topic_prefix;
+    return load->topic_prefix;
 }
 
 static void one_topic(const struct publisher *publisher, char *out)
@@ -88,7 +88,8 @@ static void idle_filter(const struct subscriber *subscriber, uint32_t index, cha
     if (index == 0)
         own_filter(subscriber, index, out);
     else
-        (void)snprintf(out, LOAD_TOPIC_MAX, "%s/more/%u/%u/+", topic_prefix(subscriber->load), subscriber->index, index);
+        (void)snprintf(out, LOAD_TOPIC_MAX, "%s/more/%u/%u/+", topic_prefix(subscriber->load), subscriber->index,
+                       index);
 }
 
 static const struct load_pattern patterns[] = {
@@ -123,6 +124,19 @@ static uint32_t default_window(const struct load *load)
     return window == 0 ? 1 : window < WINDOW_DEFAULT ? window : WINDOW_DEFAULT;
 }
 
+/* Each run has topics of its own: a broker may still know subscribers of the run before. */
+static bool set_topic_prefix(struct load *load)
+{
+    const char *given = load->options->topic_prefix;
+    int len;
+
+    if (given != NULL)
+        len = snprintf(load->topic_prefix, sizeof(load->topic_prefix), "%s", given);
+    else
+        len = snprintf(load->topic_prefix, sizeof(load->topic_prefix), "bench/%u", (unsigned)getpid());
+    return len >= 0 && (size_t)len < sizeof(load->topic_prefix);
+}
+
 static int resolve_counts(struct load *load)
 {
     const struct options *options = load->options;
@@ -130,7 +144,7 @@ static int resolve_counts(struct load *load)
 
     if (pattern == NULL)
         return refuse("--pattern must be fan-out, fan-in, pair, shared, wildcard or idle");
-    if (strlen(options->topic_prefix) > 128)
+    if (!set_topic_prefix(load))
         return refuse("--topic-prefix must be at most 128 bytes");
     load->pattern = pattern;
     load->publisher_count = options->publisher_count > 0 ? options->publisher_count : pattern->publisher_count;
@@ -145,7 +159,7 @@ static int resolve_counts(struct load *load)
         if (load->subscriber_count < 2 || load->filter_count < 2 * load->subscriber_count)
             return refuse("wildcard needs at least 2 subscribers and 2 filters for each");
         load->topic_count = load->filter_count / 2;
-        load->topic_number_at = (uint32_t)strlen(options->topic_prefix) + (uint32_t)strlen("/wild/");
+        load->topic_number_at = (uint32_t)strlen(load->topic_prefix) + (uint32_t)strlen("/wild/");
     } else if (load->filter_count > 0 && strcmp(pattern->name, "idle") != 0) {
         return refuse("--filters belongs to wildcard and idle");
     }
@@ -188,6 +202,25 @@ static int init_publisher(struct load *load, uint32_t index)
     return publish_frame_init(&publisher->frame, &frame);
 }
 
+/* The power of two from `count` on. */
+static uint32_t power_of_two(uint64_t count)
+{
+    uint32_t size = 4;
+
+    while (size < count)
+        size *= 2;
+    return size;
+}
+
+static int init_unsettled(struct unsettled *unsettled, uint64_t count_max)
+{
+    uint32_t size = power_of_two(count_max);
+
+    unsettled->publishers = calloc(size, sizeof(*unsettled->publishers));
+    unsettled->mask = size - 1;
+    return unsettled->publishers == NULL ? -ENOMEM : 0;
+}
+
 static int init_subscriber(struct load *load, uint32_t index)
 {
     struct subscriber *subscriber = &load->subscribers[index];
@@ -201,21 +234,14 @@ static int init_subscriber(struct load *load, uint32_t index)
     subscriber->index = index;
     subscriber->filter_goal = 1;
     if (load->topic_count > 1)
-        subscriber->filter_goal =
-            (load->filter_count - index + load->subscriber_count - 1) / load->subscriber_count;
+        subscriber->filter_goal = (load->filter_count - index + load->subscriber_count - 1) / load->subscriber_count;
     if (load->publisher_count == 0)
         return 0;
-    return flow_view_init(&subscriber->view, one_each ? index : 0, one_each ? 1 : load->publisher_count);
-}
-
-/* A power of two of at least four windows: messages may complete out of order over several subscribers. */
-static uint32_t ring_size(uint32_t window)
-{
-    uint32_t size = 4;
-
-    while (size < 4 * window)
-        size *= 2;
-    return size;
+    if (flow_view_init(&subscriber->view, one_each ? index : 0, one_each ? 1 : load->publisher_count) < 0)
+        return -ENOMEM;
+    return load->options->qos < 2
+               ? 0
+               : init_unsettled(&subscriber->unsettled, (uint64_t)subscriber->view.count * load->window);
 }
 
 int load_topology_init(struct load *load)
@@ -227,7 +253,8 @@ int load_topology_init(struct load *load)
     if ((uint64_t)load->publisher_count * load->subscriber_count * 16 > VIEW_BYTES_MAX &&
         !(load->pattern->deliveries == to_one && load->pattern->whole_flows))
         return refuse("so many publishers times subscribers need more than 2 GiB");
-    err = tracker_init(&load->tracker, load->publisher_count, ring_size(load->window));
+    /* Messages may complete out of order over several subscribers: room for four windows. */
+    err = tracker_init(&load->tracker, load->publisher_count, power_of_two(4 * (uint64_t)load->window));
     load->publishers = calloc(load->publisher_count + 1, sizeof(*load->publishers));
     load->subscribers = calloc(load->subscriber_count + 1, sizeof(*load->subscribers));
     if (err < 0 || load->publishers == NULL || load->subscribers == NULL)
@@ -254,6 +281,7 @@ void load_topology_fini(struct load *load)
             break;
         client_fini(&load->subscribers[i].client);
         flow_view_fini(&load->subscribers[i].view);
+        free(load->subscribers[i].unsettled.publishers);
     }
     free(load->publishers);
     free(load->subscribers);

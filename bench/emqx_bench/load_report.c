@@ -112,9 +112,9 @@ static void print_traffic(const struct load *load)
 
 void load_print_report(const struct load *load)
 {
-    (void)printf("load       %s, %u publishers, %u subscribers, QoS %u, MQTT version %u, %u bytes, ", load->pattern->name,
-                 load->publisher_count, load->subscriber_count, load->options->qos, load->options->version,
-                 load->options->size);
+    (void)printf("load       %s, %u publishers, %u subscribers, QoS %u, MQTT version %u, %u bytes, ",
+                 load->pattern->name, load->publisher_count, load->subscriber_count, load->options->qos,
+                 load->options->version, load->options->size);
     if (load->options->rate > 0)
         (void)printf("%u messages/s\n", load->options->rate);
     else

@@ -1,7 +1,7 @@
 /*
  * load_traffic: the hot path: credits in, messages out.
  *
- * A publisher gets on the list when a credit returns (its message's last delivery), a handshake ends, it becomes
+ * A publisher gets on the list when a delivery of its is settled, a handshake ends, it becomes
  * ready or a scheduled message is due. At the end of the turn each listed publisher sends all it may, and each
  * connection's output goes out in one write.
  */
@@ -32,7 +32,7 @@ static bool may_send(const struct publisher *publisher)
     const struct client *client = &publisher->client;
 
     return load->publishing && client->state == CLIENT_READY &&
-           !flow_full(&load->tracker.flows[publisher->index], load->window) &&
+           !flow_full(&load->tracker.flows[publisher->index], load->window, load->tracker.deliveries) &&
            (publisher->frame.qos == 0 || !client_window_full(client)) &&
            (load->options->rate == 0 || publisher->owed > 0) && buffer_len(&client->out) < OUTPUT_WAITING_MAX;
 }
@@ -162,23 +162,47 @@ static void on_subscriber_suback(struct client *client, struct slice codes)
     load_subscribe_next(subscriber);
 }
 
+/* One delivery less is under way: a credit may have returned. */
+static void settle(struct load *load, uint32_t publisher)
+{
+    load->tracker.flows[publisher].settled++;
+    list_publisher(&load->publishers[publisher]);
+}
+
+static void unsettled_push(struct unsettled *unsettled, uint32_t publisher)
+{
+    ASSERT(unsettled->tail - unsettled->head <= unsettled->mask);
+    unsettled->publishers[unsettled->tail++ & unsettled->mask] = publisher;
+}
+
 static void on_subscriber_publish(struct client *client, const struct wire_publish *publish)
 {
     struct subscriber *subscriber = CONTAINER_OF(client, struct subscriber, client);
     struct load *load = subscriber->load;
     struct stamp stamp;
-    enum track_result result;
 
     if (UNLIKELY(!stamp_read(publish->payload.data, publish->payload.len, &stamp))) {
         load->tracker.foreign++;
         return;
     }
-    result = tracker_receive(&load->tracker, &subscriber->view, &stamp);
-    if (UNLIKELY(result == TRACK_FAULT))
+    if (UNLIKELY(!tracker_receive(&load->tracker, &subscriber->view, &stamp)))
         return;
-    histogram_record(&load->latency, load->loop.now_ns - stamp.sent_ns);
-    if (result == TRACK_COMPLETE)
-        list_publisher(&load->publishers[stamp.publisher]);
+    if (load->measuring)
+        histogram_record(&load->latency, load->loop.now_ns - stamp.sent_ns);
+    if (publish->qos < 2)
+        settle(load, stamp.publisher);
+    else
+        unsettled_push(&subscriber->unsettled, stamp.publisher);
+}
+
+/* The broker answers in the order of our PUBRECs; and as only credits are counted, the order does not matter. */
+static void on_subscriber_pubrel(struct client *client)
+{
+    struct subscriber *subscriber = CONTAINER_OF(client, struct subscriber, client);
+    struct unsettled *unsettled = &subscriber->unsettled;
+
+    if (unsettled->head != unsettled->tail)
+        settle(subscriber->load, unsettled->publishers[unsettled->head++ & unsettled->mask]);
 }
 
 static void on_subscriber_closed(struct client *client, const char *why)
@@ -198,5 +222,6 @@ const struct client_handler load_subscriber_handler = {
     .on_ready = on_subscriber_ready,
     .on_suback = on_subscriber_suback,
     .on_publish = on_subscriber_publish,
+    .on_pubrel = on_subscriber_pubrel,
     .on_closed = on_subscriber_closed,
 };

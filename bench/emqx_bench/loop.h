@@ -17,12 +17,13 @@ struct client;
 
 struct loop {
     int epoll_fd;
-    uint64_t now_ns;       /* clock_ns() at the last read or wake-up */
-    uint8_t *read_buffer;  /* LOOP_READ_BYTES */
-    struct client *dirty;  /* connections with output to write, by `next_dirty` */
-    struct client *again;  /* connections that may have more to read, by `next_again` */
-    uint64_t read_count;   /* system calls, for the report */
+    uint64_t now_ns;      /* clock_ns() at the last read or wake-up */
+    uint8_t *read_buffer; /* LOOP_READ_BYTES */
+    struct client *dirty; /* connections with output to write, by `next_dirty` */
+    struct client *again; /* connections that may have more to read, by `next_again` */
+    uint64_t read_count;  /* system calls, for the report */
     uint64_t write_count;
+    uint32_t open_count; /* connections opened so far */
 };
 
 /* Returns 0 or -errno. */

@@ -36,7 +36,8 @@ static const struct option_row rows[] = {
     {'p', "port", OPTION_NUMBER, ON_ALL, FIELD(port), 1, 65535, "1883", "port of the broker"},
     {'V', "version", OPTION_NUMBER, ON_ALL, FIELD(version), 3, 5, "5", "protocol: 3 (3.1), 4 (3.1.1) or 5"},
     {'c', "count", OPTION_NUMBER, ON_SIMPLE, FIELD(count), 1, 10000000, "200", "number of clients"},
-    {'n', "startnumber", OPTION_NUMBER, ON_SIMPLE, FIELD(start_number), 0, UINT32_MAX, "0", "number of the first client"},
+    {'n', "startnumber", OPTION_NUMBER, ON_SIMPLE, FIELD(start_number), 0, UINT32_MAX, "0",
+     "number of the first client"},
     {'i', "interval", OPTION_NUMBER, ON_SIMPLE, FIELD(connect_interval_ms), 0, 3600000, "10",
      "ms between two connections being opened; 0: as fast as --concurrency lets"},
     {'I', "interval_of_msg", OPTION_NUMBER, ON_PUB, FIELD(publish_interval_ms), 0, 3600000, "1000",
@@ -77,11 +78,13 @@ static const struct option_row rows[] = {
      "subscriber"},
     {0, "rate", OPTION_NUMBER, ON_LOAD, FIELD(rate), 0, 100000000, "0",
      "messages/s of all publishers together; 0: as many as the window lets (closed loop)"},
-    {0, "concurrency", OPTION_NUMBER, ON_ALL, FIELD(concurrency), 1, 10000, "100", "connections being opened at a time"},
+    {0, "concurrency", OPTION_NUMBER, ON_ALL, FIELD(concurrency), 1, 10000, "100",
+     "connections being opened at a time"},
     {0, "stall", OPTION_NUMBER, ON_LOAD, FIELD(stall_s), 1, 3600, "5",
      "s without any progress after which missing messages count as lost"},
     {0, "hold", OPTION_NUMBER, ON_LOAD, FIELD(hold_s), 0, 86400, "0", "idle: keep the connections for this many s"},
-    {0, "topic-prefix", OPTION_TEXT, ON_LOAD, FIELD(topic_prefix), 0, 0, "bench", "first level of all topics"},
+    {0, "topic-prefix", OPTION_TEXT, ON_LOAD, FIELD(topic_prefix), 0, 0, NULL,
+     "all topics begin so (default: bench/PROCESS)"},
     {0, "broker-pid", OPTION_NUMBER, ON_ALL, FIELD(broker_pid), 1, INT32_MAX, NULL,
      "report processor time and memory of this process too"},
     {0, "json", OPTION_TEXT, ON_ALL, FIELD(json_path), 0, 0, NULL, "write the summary to this file as JSON"},
@@ -145,14 +148,10 @@ static int set_option(struct options *options, const struct option_row *row, con
     void *field = (char *)options + row->offset;
 
     switch (row->type) {
-    case OPTION_NUMBER:
-        return parse_number(row, text, field);
-    case OPTION_TEXT:
-        memcpy(field, &text, sizeof(text));
-        return 0;
+    case OPTION_NUMBER: return parse_number(row, text, field);
+    case OPTION_TEXT: memcpy(field, &text, sizeof(text)); return 0;
     case OPTION_BOOLEAN:
-    case OPTION_FLAG:
-        return parse_boolean(row, text, field);
+    case OPTION_FLAG: return parse_boolean(row, text, field);
     }
     return -EINVAL;
 }
@@ -251,7 +250,7 @@ int options_client_settings(const struct options *options, struct client_setting
 
     (void)snprintf(port, sizeof(port), "%u", options->port);
     err = getaddrinfo(options->host, port, &hints, &found);
-    if (err != 0) {
+    if (err != 0 || found == NULL) {
         (void)fprintf(stderr, "emqx_bench: cannot look up host '%s': %s\n", options->host, gai_strerror(err));
         return -EINVAL;
     }

@@ -19,10 +19,10 @@ enum packet_id_state {
 struct packet_ids {
     uint16_t count; /* identifiers 1..count */
     uint32_t free_count;
-    uint32_t head;      /* index in `ring` of the next free identifier */
-    uint16_t *ring;     /* `count` slots */
-    uint8_t *states;    /* enum packet_id_state by identifier - 1 */
-    uint64_t *sent_ns;  /* when the PUBLISH went out, by identifier - 1 */
+    uint32_t head;     /* index in `ring` of the next free identifier */
+    uint16_t *ring;    /* `count` slots */
+    uint8_t *states;   /* enum packet_id_state by identifier - 1 */
+    uint64_t *sent_ns; /* when the PUBLISH went out, by identifier - 1 */
 };
 
 /* Makes `count` identifiers (1..65,535), all free. Returns 0 or -ENOMEM. */

@@ -100,7 +100,13 @@ static void on_closed(struct client *client, const char *why)
     note_fault(simple, why);
 }
 
-static const struct client_handler handler = {on_ready, on_suback, on_publish, on_released, on_closed};
+static const struct client_handler handler = {
+    .on_ready = on_ready,
+    .on_suback = on_suback,
+    .on_publish = on_publish,
+    .on_released = on_released,
+    .on_closed = on_closed,
+};
 
 /* PREFIX_NUMBER; without a prefix host and process make it unique, as in emqtt-bench. */
 static char *make_client_id(const struct simple *simple, uint32_t number)
@@ -164,8 +170,8 @@ static bool finished(const struct simple *simple)
     const struct options *options = simple->options;
     const struct simple_counts *counts = &simple->counts;
 
-    if (stop_requested() || (options->duration_s > 0 &&
-                             simple->loop.now_ns >= simple->start_ns + options->duration_s * NS_PER_S))
+    if (stop_requested() ||
+        (options->duration_s > 0 && simple->loop.now_ns >= simple->start_ns + options->duration_s * NS_PER_S))
         return true;
     if (simple->opened == options->count && counts->failed + counts->closed == options->count)
         return true;

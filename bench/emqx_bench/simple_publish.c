@@ -10,7 +10,7 @@
 #include <stdlib.h>
 
 #define NS_PER_MS UINT64_C(1000000)
-#define BATCH_MAX 64u                   /* messages of one client a turn, without an interval */
+#define BATCH_MAX 64u                     /* messages of one client a turn, without an interval */
 #define OUTPUT_WAITING_MAX (256u * 1024u) /* bytes unwritten, then the client waits */
 #define BLOCKED_RETRY_NS UINT64_C(100000)
 
@@ -40,18 +40,11 @@ static struct simple_client *queue_pop_due(struct simple_queue *queue, uint64_t 
 static const char *variable(const struct simple_client *one, char name, char number[24])
 {
     switch (name) {
-    case 'i':
-        (void)snprintf(number, 24, "%u", one->number);
-        return number;
-    case 's':
-        (void)snprintf(number, 24, "%llu", (unsigned long long)one->sent);
-        return number;
-    case 'c':
-        return one->client.client_id;
-    case 'u':
-        return one->simple->options->user_name != NULL ? one->simple->options->user_name : "";
-    default:
-        return NULL;
+    case 'i': (void)snprintf(number, 24, "%u", one->number); return number;
+    case 's': (void)snprintf(number, 24, "%llu", (unsigned long long)one->sent); return number;
+    case 'c': return one->client.client_id;
+    case 'u': return one->simple->options->user_name != NULL ? one->simple->options->user_name : "";
+    default: return NULL;
     }
 }
 

@@ -72,7 +72,7 @@ uint64_t tracker_missing(const struct tracker *tracker)
  * number is a second copy. In a part of a flow, gaps are what the others got: there a second copy is told by the
  * message being complete, or being the very last one heard.
  */
-enum track_result tracker_receive_late(struct tracker *tracker, struct flow_view *view, const struct stamp *stamp)
+bool tracker_receive_late(struct tracker *tracker, struct flow_view *view, const struct stamp *stamp)
 {
     struct flow *flow = &tracker->flows[stamp->publisher];
     uint32_t index = stamp->publisher - view->first;
@@ -80,11 +80,12 @@ enum track_result tracker_receive_late(struct tracker *tracker, struct flow_view
 
     if (complete || stamp->sequence + 1 == view->next[index] || (tracker->whole_flows && view->gaps[index] == 0)) {
         tracker->duplicates++;
-        return TRACK_FAULT;
+        return false;
     }
     if (view->gaps[index] > 0)
         view->gaps[index]--;
     tracker->out_of_order++;
     tracker->delivered++;
-    return flow_deliver(flow, stamp->sequence);
+    flow_deliver(flow, stamp->sequence);
+    return true;
 }

@@ -30,29 +30,23 @@ static uint8_t connack_property_size(uint8_t property)
 {
     switch (property) {
     case 0x11: /* Session Expiry Interval */
-    case 0x27: /* Maximum Packet Size */
-        return 4;
+    case 0x27: /* Maximum Packet Size */ return 4;
     case 0x13: /* Server Keep Alive */
     case PROPERTY_RECEIVE_MAXIMUM:
-    case 0x22: /* Topic Alias Maximum */
-        return 2;
+    case 0x22: /* Topic Alias Maximum */ return 2;
     case 0x24: /* Maximum QoS */
     case 0x25: /* Retain Available */
     case 0x28: /* Wildcard Subscription Available */
     case 0x29: /* Subscription Identifiers Available */
-    case 0x2A: /* Shared Subscription Available */
-        return 1;
+    case 0x2A: /* Shared Subscription Available */ return 1;
     case 0x12: /* Assigned Client Identifier */
     case 0x15: /* Authentication Method */
     case 0x16: /* Authentication Data */
     case 0x1A: /* Response Information */
     case 0x1C: /* Server Reference */
-    case 0x1F: /* Reason String */
-        return 255;
-    case 0x26: /* User Property */
-        return 254;
-    default:
-        return 0;
+    case 0x1F: /* Reason String */ return 255;
+    case 0x26: /* User Property */ return 254;
+    default: return 0;
     }
 }
 

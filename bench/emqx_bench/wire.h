@@ -14,9 +14,9 @@
 
 /* A fixed header (MQTT 5, section 2.1). */
 struct wire_frame {
-    uint8_t first;      /* packet type and flags */
+    uint8_t first;       /* packet type and flags */
     uint32_t header_len; /* bytes: 2..5 */
-    uint32_t body_len;  /* bytes after the fixed header */
+    uint32_t body_len;   /* bytes after the fixed header */
 };
 
 /* A received PUBLISH; its slices point into the frame. */

@@ -13,7 +13,7 @@
 #include "mqtt/topic.h"
 
 #define ROUNDS 20
-#define CALLS  200000
+#define CALLS 200000
 
 /* Makes the compiler believe that `pointer`'s memory is read and written. */
 #define KEEP(pointer) __asm__ volatile("" : : "r"(pointer) : "memory")

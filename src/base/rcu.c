@@ -34,8 +34,8 @@ void __tsan_acquire(void *address);
 void __tsan_release(void *address);
 #define SYNC_RELEASE(address) __tsan_release(address)
 #define SYNC_ACQUIRE(address) __tsan_acquire(address)
-static char reader_sync;   /* readers' quiescent states, before callbacks */
-static char reclaim_sync;  /* callbacks, before who waited for them */
+static char reader_sync;  /* readers' quiescent states, before callbacks */
+static char reclaim_sync; /* callbacks, before who waited for them */
 #else
 #define SYNC_RELEASE(address) ((void)0)
 #define SYNC_ACQUIRE(address) ((void)0)
@@ -65,7 +65,7 @@ static _Atomic uint64_t chunks_pending;
 static _Thread_local bool is_registered;
 
 static pthread_mutex_t helper_lock = PTHREAD_MUTEX_INITIALIZER;
-static uint32_t helper_users;         /* under helper_lock */
+static uint32_t helper_users;        /* under helper_lock */
 static struct call_rcu_data *helper; /* under helper_lock */
 
 /* Waits on the helper for its callback to run. */

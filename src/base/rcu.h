@@ -3,7 +3,8 @@
  *
  * A reader (a worker) is online while it works and offline while it waits; it is quiescent once a turn. Reading a
  * shared pointer is RCU_READ(), publishing one is RCU_PUBLISH() (C11 acquire and release, so that
- * ThreadSanitizer understands them too). What was unlinked is given to rcu_retire(), which frees it after a grace period.
+ * ThreadSanitizer understands them too). What was unlinked is given to rcu_retire(), which frees it after a grace
+ * period.
  */
 #ifndef BASE_RCU_H
 #define BASE_RCU_H
@@ -24,7 +25,8 @@ void rcu_thread_offline(void);
 void rcu_thread_online(void);
 
 /* Calls `free_fn(object)` after a grace period, on the reclaiming thread. Many retirements share one grace
- * period (collected per thread until rcu_retire_flush(), which a worker calls once a turn). Never blocks. Thread: registered. */
+ * period (collected per thread until rcu_retire_flush(), which a worker calls once a turn). Never blocks.
+ * Thread: registered. */
 void rcu_retire(void *object, void (*free_fn)(void *object));
 void rcu_retire_flush(void);
 

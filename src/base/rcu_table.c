@@ -262,8 +262,8 @@ int rcu_table_add_locked(struct rcu_table *table, uint64_t hash, void *element)
     return 0;
 }
 
-int rcu_table_insert(struct rcu_table *table, uint64_t hash, rcu_table_match_fn *match, const void *key,
-                     void *element, void **out_existing)
+int rcu_table_insert(struct rcu_table *table, uint64_t hash, rcu_table_match_fn *match, const void *key, void *element,
+                     void **out_existing)
 {
     void *existing;
     int err = -EEXIST;

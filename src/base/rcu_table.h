@@ -30,7 +30,8 @@ typedef bool rcu_table_match_fn(const void *element, const void *key);
 /* An empty table of `shard_count` shards (a power of two, 1..RCU_TABLE_SHARDS_MAX; 64 bytes each). `context` is
  * handed to `hash`. NULL when memory is short. */
 struct rcu_table *rcu_table_new(uint32_t shard_count, rcu_table_hash_fn *hash, const void *context);
-/* Calls `destroy` (NULL: the elements stay the caller's) for each element. No reader may be left. A NULL table is fine. */
+/* Calls `destroy` (NULL: the elements stay the caller's) for each element. No reader may be left. A NULL table is
+ * fine. */
 void rcu_table_free(struct rcu_table *table, void (*destroy)(void *element));
 
 /* NULL when it is not there. Thread: any, online. */

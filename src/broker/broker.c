@@ -11,8 +11,6 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#define XXH_INLINE_ALL
-#include <xxhash.h>
 
 #define REGISTRY_SHARDS 64
 #define LOAD_DIFFERS_PERMILLE 100
@@ -20,7 +18,7 @@
 static uint64_t session_hash(const void *element, const void *context)
 {
     (void)context;
-    return ((const struct session *)element)->hash;
+    return session_hash_of(session_client_id(element));
 }
 
 static bool session_matches(const void *element, const void *key)
@@ -38,6 +36,7 @@ static struct broker_worker *broker_worker_new(struct broker *broker, struct wor
     here->host.ops = &broker_session_host_ops;
     here->host.router = broker->router;
     here->host.registry = broker->registry;
+    here->host.retainer = broker->retainer;
     here->broker = broker;
     here->hits_capacity = 64;
     here->hits = malloc(here->hits_capacity * sizeof(*here->hits));
@@ -101,14 +100,15 @@ void broker_free(struct broker *broker)
 
 struct session *broker_find_session(struct broker *broker, struct slice client_id)
 {
-    return rcu_table_find(broker->registry, XXH3_64bits(client_id.data, client_id.len), session_matches, &client_id);
+    return rcu_table_find(broker->registry, session_hash_of(client_id), session_matches, &client_id);
 }
 
 int broker_register_session(struct broker *broker, struct session *session, struct session **out_existing)
 {
     struct slice client_id = session_client_id(session);
     void *existing = NULL;
-    int err = rcu_table_insert(broker->registry, session->hash, session_matches, &client_id, session, &existing);
+    int err = rcu_table_insert(broker->registry, session_hash_of(client_id), session_matches, &client_id, session,
+                               &existing);
 
     *out_existing = existing;
     session->registered = err == 0;

@@ -25,7 +25,7 @@ struct broker_settings {
     uint64_t mailbox_bytes_max;
     uint64_t max_clients; /* node.max_clients */
     enum share_strategy share_strategy;
-    bool dispatch_ack; /* broker.shared_dispatch_ack_enabled */
+    bool dispatch_ack;              /* broker.shared_dispatch_ack_enabled */
     uint64_t max_retained_messages; /* 0: unlimited */
     uint64_t max_retained_payload;  /* bytes; 0: unlimited */
 };

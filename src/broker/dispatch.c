@@ -18,6 +18,8 @@
 
 #include <stdlib.h>
 
+#define REDISPATCH_MAX 16 /* members asked for room, at most */
+
 enum delivery_kind {
     DELIVERY_LIST,       /* target: struct subscriber_list */
     DELIVERY_SHARED,     /* target: struct shared_target */
@@ -96,8 +98,8 @@ static void deliver_remote_take(struct broker_worker *worker, uint16_t id, enum 
         worker->congested = to;
 }
 
-static void deliver_local(struct broker_worker *worker, enum delivery_kind kind, void *target,
-                          struct message *message, uint32_t attempt)
+static void deliver_local(struct broker_worker *worker, enum delivery_kind kind, void *target, struct message *message,
+                          uint32_t attempt)
 {
     if (kind == DELIVERY_LIST)
         subscriber_list_deliver(&worker->host, target, message);
@@ -111,7 +113,7 @@ static struct share_member *pick_member(struct broker_worker *worker, struct sha
 {
     struct share_pick pick = {
         .strategy = worker->broker->settings.share_strategy,
-        .publisher_hash = message->from_uid * UINT64_C(0x9E3779B97F4A7C15),
+        .publisher_hash = session_hash_of(message_client_id(message)),
         .random = next_random(worker),
         .not_this = not_this,
         .attempt = attempt,
@@ -242,7 +244,8 @@ static void host_redispatch(struct session_host *host, struct shared_target *tar
     struct broker_worker *worker = (struct broker_worker *)host;
     struct share_member *member = pick_member(worker, target->group, message, &target->member, attempt);
     /* All refused: the last one asked gets it without a question, and queues it. */
-    bool last = member == NULL || shared_attempt_is_last(target->group, attempt);
+    bool last = member == NULL || attempt >= REDISPATCH_MAX ||
+                attempt + 1 >= share_group_member_count(target->group);
 
     deliver_to_member(worker, member == NULL ? &target->member : member, last ? DELIVERY_SHARED : DELIVERY_SHARED_ACK,
                       message, attempt);

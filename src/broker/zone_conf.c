@@ -57,13 +57,13 @@ static void session_init(struct zone_session *session, const struct conf *conf, 
         .max_mqueue_len = integer_of(conf, "zone.$name.max_mqueue_len", NULL, name),
         .retry_interval_ms = conf_get_duration(conf, "zone.$name.retry_interval", word, 0),
         .await_rel_timeout_ms = conf_get_duration(conf, "zone.$name.await_rel_timeout", word, 0),
-        .session_expiry_interval_s =
-            (uint32_t)conf_get_duration(conf, "zone.$name.session_expiry_interval", word, UINT32_MAX),
+        .session_expiry_interval_s = (uint32_t)conf_get_duration(conf, "zone.$name.session_expiry_interval", word,
+                                                                 UINT32_MAX),
         .upgrade_qos = bool_of(conf, "zone.$name.upgrade_qos", NULL, name),
         .ignore_loop_deliver = bool_of(conf, "zone.$name.ignore_loop_deliver", "mqtt.ignore_loop_deliver", name),
         .mqueue_store_qos0 = bool_of(conf, "zone.$name.mqueue_store_qos0", NULL, name),
-        .mqueue_default_highest =
-            strcmp(conf_get_string(conf, "zone.$name.mqueue_default_priority", word), "highest") == 0,
+        .mqueue_default_highest = strcmp(conf_get_string(conf, "zone.$name.mqueue_default_priority", word),
+                                         "highest") == 0,
     };
 }
 

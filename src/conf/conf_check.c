@@ -23,7 +23,8 @@ static void check_discovery(struct loader *loader)
     for (size_t i = 0; discovery != NULL && i < ARRAY_COUNT(required); i++) {
         if (strcmp(discovery->value.text, required[i].discovery) == 0 &&
             conf_setting_find(loader->conf, required[i].key) == NULL)
-            conf_error_add(loader, CONF_APPLY_TRANSLATIONS, discovery->file, discovery->line, required[i].key,
+            conf_error_add(loader, CONF_APPLY_TRANSLATIONS,
+                           (struct conf_place){discovery->file, discovery->line, required[i].key},
                            "Translation for 'ekka.cluster_discovery' expected to find setting '%s' but was missing",
                            required[i].key);
     }
@@ -43,10 +44,25 @@ static void check_ciphers(struct loader *loader, const struct setting *listener)
         has_psk = conf_is_set(loader->conf, "listener.ssl.$name.psk_ciphers", listener->name);
     }
     if (has_ciphers == has_psk)
-        conf_error_add(loader, CONF_APPLY_TRANSLATIONS, listener->file, listener->line, listener->key,
+        conf_error_add(loader, CONF_APPLY_TRANSLATIONS,
+                       (struct conf_place){listener->file, listener->line, listener->key},
                        has_ciphers ? "%s.ciphers and %s.psk_ciphers cannot be configured at the same time"
                                    : "%s.ciphers or %s.psk_ciphers is absent",
                        listener->key, listener->key);
+}
+
+/* log.$level.file: the word must be a level. */
+static void check_level(struct loader *loader, const struct setting *setting)
+{
+    const struct conf_key level = {.name = "log.level",
+                                   .type = CONF_ENUM,
+                                   .enum_words = conf_row_named(loader->conf, "log.level")->key->enum_words};
+    struct conf_problem problem;
+    struct conf_value value;
+
+    if (!conf_value_parse(&level, setting->name, &value, &problem))
+        conf_error_add(loader, CONF_VALIDATION, (struct conf_place){setting->file, setting->line, setting->key},
+                       "%s invalid, the word between log and file should be one of %s", setting->key, level.enum_words);
 }
 
 void conf_check(struct loader *loader)
@@ -62,8 +78,11 @@ void conf_check(struct loader *loader)
         if (strcmp(setting->row->name, "listener.ssl.$name") == 0 ||
             strcmp(setting->row->name, "listener.wss.$name") == 0)
             check_ciphers(loader, setting);
+        if (strcmp(setting->row->name, "log.$level.file") == 0)
+            check_level(loader, setting);
         if (strcmp(setting->row->name, "node.heartbeat") == 0 && !setting->value.boolean)
-            conf_error_add(loader, CONF_APPLY_TRANSLATIONS, setting->file, setting->line, setting->key,
+            conf_error_add(loader, CONF_APPLY_TRANSLATIONS,
+                           (struct conf_place){setting->file, setting->line, setting->key},
                            "%s should be 'on' or comment the line!", setting->key);
     }
 }

@@ -59,6 +59,7 @@ static void apply(struct loader *loader, const char *entry, size_t name_len)
     char general[CONF_KEY_BYTES_MAX + 1];
     struct conf_words words;
     const char *name;
+    size_t at;
 
     if (value[0] == '\0')
         return;
@@ -74,11 +75,12 @@ static void apply(struct loader *loader, const char *entry, size_t name_len)
     name = conf_text_dup(loader->conf, entry, name_len);
     if (name == NULL)
         loader->out_of_memory = true;
-    else if (value[strcspn(value, "\r\n")] != '\0' || strlen(value) > CONF_LINE_BYTES_MAX)
-        conf_error_add(loader, CONF_PARSE, name, 0, key, "%s: the value should be one line of at most %d bytes", key,
+    else if (strlen(value) > CONF_LINE_BYTES_MAX || conf_text_check(value, strlen(value), &at) != CONF_TEXT_RIGHT)
+        conf_error_add(loader, CONF_PARSE, (struct conf_place){name, 0, key},
+                       "%s: the value should be one line of Latin-1 characters, at most %d bytes long", key,
                        (int)CONF_LINE_BYTES_MAX);
     else
-        conf_append(loader, key, value, strlen(value), name, 0, CONF_FROM_ENVIRONMENT);
+        conf_append(loader, (struct conf_place){name, 0, key}, CONF_FROM_ENVIRONMENT, value, strlen(value));
 }
 
 void conf_environment_apply(struct loader *loader)

@@ -49,11 +49,10 @@ void conf_errors_free(struct conf_errors *errors)
     free(errors);
 }
 
-void conf_error_add(struct loader *loader, enum conf_phase phase, const char *file, unsigned line, const char *key,
-                    const char *format, ...)
+void conf_error_add(struct loader *loader, enum conf_phase phase, struct conf_place place, const char *format, ...)
 {
     struct conf_errors *errors = loader->errors;
-    struct conf_error error = {.phase = phase, .line = line};
+    struct conf_error error = {.phase = phase, .line = place.line};
     char *text = NULL;
     va_list arguments;
 
@@ -66,9 +65,9 @@ void conf_error_add(struct loader *loader, enum conf_phase phase, const char *fi
         text = NULL;
     va_end(arguments);
     error.text = text;
-    error.file = strdup(file);
-    error.key = key == NULL ? NULL : strdup(key);
-    if (error.text == NULL || error.file == NULL || (key != NULL && error.key == NULL)) {
+    error.file = strdup(place.file);
+    error.key = place.key == NULL ? NULL : strdup(place.key);
+    if (error.text == NULL || error.file == NULL || (place.key != NULL && error.key == NULL)) {
         error_fini(&error);
         loader->out_of_memory = true;
         return;

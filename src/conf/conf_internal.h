@@ -75,6 +75,13 @@ struct loader {
     bool is_full;       /* CONF_SETTINGS_MAX was reached and reported */
 };
 
+/* Where something is wrong: line 0 and key NULL where there is none. */
+struct conf_place {
+    const char *file;
+    unsigned line;
+    const char *key;
+};
+
 /* memory: valid until conf_free(); NULL when short. */
 void *conf_alloc(struct conf *conf, size_t size);
 char *conf_text_dup(struct conf *conf, const char *text, size_t len);
@@ -83,20 +90,23 @@ void conf_blocks_free(struct conf *conf);
 /* conf_error.c */
 struct conf_errors *conf_errors_new(void);
 bool conf_errors_any(const struct conf_errors *errors);
-/* Keeps an error; `setting` may be NULL. Short memory is noted in the loader. */
-void conf_error_add(struct loader *loader, enum conf_phase phase, const char *file, unsigned line, const char *key,
-                    const char *format, ...) PRINTF_LIKE(6, 7);
+/* Keeps an error with a copy of the texts. Short memory is noted in the loader. */
+void conf_error_add(struct loader *loader, enum conf_phase phase, struct conf_place place, const char *format, ...)
+    PRINTF_LIKE(4, 5);
 /* Keeps a line for conf_notices(). */
 void conf_warning_add(struct loader *loader, const char *format, ...) PRINTF_LIKE(2, 3);
 
 /* conf_parse.c: a file's (or a text's) settings are appended to the conf in reading order. */
 void conf_parse_file(struct loader *loader, const char *path, enum conf_source source);
 void conf_parse_text(struct loader *loader, const char *text, size_t len, const char *file, enum conf_source source);
+/* May a value consist of these characters: printable ones and tabs, UTF-8, within Latin-1? */
+enum conf_text_fault { CONF_TEXT_RIGHT, CONF_TEXT_NOT_LATIN1, CONF_TEXT_CONTROL };
+enum conf_text_fault conf_text_check(const char *text, size_t len, size_t *out_at);
 /* Could a file hold this key? */
 bool conf_key_is_valid(const char *key);
-/* Appends one setting; the texts are copied. */
-void conf_append(struct loader *loader, const char *key, const char *text, size_t text_len, const char *file,
-                 unsigned line, enum conf_source source);
+/* Appends one setting; key and text are copied, the place's file lives as long as the conf. */
+void conf_append(struct loader *loader, struct conf_place place, enum conf_source source, const char *text,
+                 size_t text_len);
 
 /* conf_environment.c */
 void conf_environment_apply(struct loader *loader);

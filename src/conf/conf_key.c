@@ -147,7 +147,7 @@ void conf_nearest(const struct conf *conf, const char *key, char *out_text, size
     struct candidate best[NEAREST_COUNT] = {
         {.distance = UINT32_MAX}, {.distance = UINT32_MAX}, {.distance = UINT32_MAX}};
     struct conf_words words;
-    size_t used = 0;
+    size_t used = 0, key_len = strlen(key);
 
     out_text[0] = '\0';
     if (!conf_words_split(key, &words))
@@ -156,6 +156,8 @@ void conf_nearest(const struct conf *conf, const char *key, char *out_text, size
         struct candidate candidate;
 
         row_name_for(&conf->rows[i], &words, candidate.name, sizeof(candidate.name));
+        if (labs((long)strlen(candidate.name) - (long)key_len) >= (long)best[NEAREST_COUNT - 1].distance)
+            continue; /* the lengths alone differ too much */
         candidate.distance = edit_distance(key, candidate.name);
         candidate_insert(best, &candidate);
     }

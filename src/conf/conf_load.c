@@ -12,17 +12,17 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
-void conf_append(struct loader *loader, const char *key, const char *text, size_t text_len, const char *file,
-                 unsigned line, enum conf_source source)
+void conf_append(struct loader *loader, struct conf_place place, enum conf_source source, const char *text,
+                 size_t text_len)
 {
     struct conf *conf = loader->conf;
     struct setting *setting;
 
     if (conf->setting_count == CONF_SETTINGS_MAX) {
         if (!loader->is_full)
-            conf_error_add(loader, CONF_PARSE, file, line, key, "Too many settings, the limit is %d",
-                           (int)CONF_SETTINGS_MAX);
+            conf_error_add(loader, CONF_PARSE, place, "Too many settings, the limit is %d", (int)CONF_SETTINGS_MAX);
         loader->is_full = true;
         return;
     }
@@ -38,9 +38,9 @@ void conf_append(struct loader *loader, const char *key, const char *text, size_
         conf->setting_capacity = capacity;
     }
     setting = &conf->settings[conf->setting_count];
-    *setting =
-        (struct setting){.file = file, .line = line, .source = source, .position = (uint32_t)conf->setting_count};
-    setting->key = conf_text_dup(conf, key, strlen(key));
+    *setting = (struct setting){
+        .file = place.file, .line = place.line, .source = source, .position = (uint32_t)conf->setting_count};
+    setting->key = conf_text_dup(conf, place.key, strlen(place.key));
     setting->value.text = conf_text_dup(conf, text, text_len);
     if (setting->key == NULL || setting->value.text == NULL)
         loader->out_of_memory = true;
@@ -122,8 +122,10 @@ static void refuse_unknown(struct loader *loader, const struct setting *setting)
 {
     char nearest[3 * (CONF_KEY_BYTES_MAX + 8)];
 
-    conf_nearest(loader->conf, setting->key, nearest, sizeof(nearest));
-    conf_error_add(loader, CONF_TRANSFORM_DATATYPES, setting->file, setting->line, setting->key,
+    nearest[0] = '\0';
+    if (conf_errors_count(loader->errors) < CONF_ERRORS_MAX) /* later ones are not shown */
+        conf_nearest(loader->conf, setting->key, nearest, sizeof(nearest));
+    conf_error_add(loader, CONF_TRANSFORM_DATATYPES, (struct conf_place){setting->file, setting->line, setting->key},
                    "You've tried to set %s, but there is no setting with that name.\n"
                    "  Did you mean one of these?\n%s\n"
                    "Conf file attempted to set unknown variable: %s",
@@ -164,13 +166,13 @@ static void assign_value(struct loader *loader, struct setting *setting)
         conf_value_parse(setting->row, setting->value.text, &setting->value, &problem))
         return;
     if (problem.invalid)
-        conf_error_add(loader, CONF_VALIDATION, setting->file, setting->line, setting->key,
+        conf_error_add(loader, CONF_VALIDATION, (struct conf_place){setting->file, setting->line, setting->key},
                        "%s invalid, %s\n  Found: %.200s", setting->key, problem.text, setting->value.text);
     else
-        conf_error_add(loader, CONF_TRANSFORM_DATATYPES, setting->file, setting->line, setting->key,
-                       "Error transforming datatype for: %s\n  %s\n  Right would be: %s", setting->key, problem.text,
-                       setting->row->type == CONF_ENUM ? setting->row->enum_words
-                                                       : conf_type_grammar(setting->row->type));
+        conf_error_add(
+            loader, CONF_TRANSFORM_DATATYPES, (struct conf_place){setting->file, setting->line, setting->key},
+            "Error transforming datatype for: %s\n  %s\n  Right would be: %s", setting->key, problem.text,
+            setting->row->type == CONF_ENUM ? setting->row->enum_words : conf_type_grammar(setting->row->type));
 }
 
 static int order_positions(const void *left, const void *right)
@@ -220,7 +222,8 @@ static void parse_plugin_files(struct loader *loader)
     count = scandir(path, &entries, is_conf_file, order_bytewise);
     free(path);
     if (count < 0 && errno != ENOENT)
-        conf_error_add(loader, CONF_PARSE, dir, 0, NULL, "Could not read directory (%s): %s", dir, strerror(errno));
+        conf_error_add(loader, CONF_PARSE, (struct conf_place){dir, 0, NULL}, "Could not read directory (%s): %s", dir,
+                       strerror(errno));
     for (int i = 0; i < count; i++) {
         if (asprintf(&path, "%s%s%s", dir, dir[strlen(dir) - 1] == '/' ? "" : "/", entries[i]->d_name) < 0) {
             loader->out_of_memory = true;
@@ -231,6 +234,22 @@ static void parse_plugin_files(struct loader *loader)
         free(entries[i]);
     }
     free(entries);
+}
+
+/* The original also read flags of the Erlang VM from a file beside the configuration. */
+static void notice_vm_args(struct loader *loader)
+{
+    const char *root = loader->options->root_dir, *file = loader->options->file, *slash = strrchr(file, '/');
+    char *path = NULL;
+
+    if (asprintf(&path, "%s%s%.*svm.args", root == NULL || file[0] == '/' ? "" : root,
+                 root == NULL || file[0] == '/' ? "" : "/", slash == NULL ? 0 : (int)(slash - file) + 1, file) < 0) {
+        loader->out_of_memory = true;
+        return;
+    }
+    if (access(path, F_OK) == 0)
+        conf_warning_add(loader, "%s is not looked at: it holds flags of the Erlang VM", path);
+    free(path);
 }
 
 static int finish(struct loader *loader)
@@ -247,7 +266,7 @@ static int finish(struct loader *loader)
     conf_substitute(loader);
     for (size_t i = 0; i < conf->setting_count; i++)
         assign_value(loader, conf->in_order[i]);
-    if (!conf_errors_any(loader->errors))
+    if (!conf_errors_any(loader->errors) && !loader->out_of_memory)
         conf_check(loader);
     if (loader->out_of_memory)
         return -ENOMEM;
@@ -271,6 +290,8 @@ static int load(struct loader *loader, const char *text, size_t text_len)
         conf_parse_text(loader, text, text_len, options->file, CONF_FROM_FILE);
     else
         conf_parse_file(loader, options->file, CONF_FROM_FILE);
+    if (text == NULL)
+        notice_vm_args(loader);
     parse_plugin_files(loader);
     return finish(loader);
 }

@@ -39,7 +39,7 @@ static size_t skip_blanks(const struct line *line, size_t at)
 
 static void syntax_error(struct loader *loader, const struct line *line, size_t column, const char *why)
 {
-    conf_error_add(loader, CONF_PARSE, line->file, line->number, NULL,
+    conf_error_add(loader, CONF_PARSE, (struct conf_place){line->file, line->number, NULL},
                    "Syntax error in %s after line %u column %zu, parsing incomplete\n  %s", line->file, line->number,
                    column + 1, why);
 }
@@ -54,25 +54,34 @@ static size_t latin1_len(const char *text, size_t len)
     return len >= 2 && (bytes[0] == 0xc2 || bytes[0] == 0xc3) && (bytes[1] & 0xc0) == 0x80 ? 2 : 0;
 }
 
+enum conf_text_fault conf_text_check(const char *text, size_t len, size_t *out_at)
+{
+    for (size_t at = 0; at < len;) {
+        size_t char_len = latin1_len(text + at, len - at);
+        unsigned char c = (unsigned char)text[at];
+
+        *out_at = at;
+        if (char_len == 0)
+            return CONF_TEXT_NOT_LATIN1;
+        if ((c < ' ' && c != '\t') || c == 0x7f)
+            return CONF_TEXT_CONTROL;
+        at += char_len;
+    }
+    return CONF_TEXT_RIGHT;
+}
+
 /* The value's characters must be printable and have a place in Latin-1. */
 static bool value_check(struct loader *loader, const struct line *line, size_t start, size_t end)
 {
-    for (size_t at = start; at < end;) {
-        size_t len = latin1_len(line->text + at, end - at);
-        unsigned char c = (unsigned char)line->text[at];
+    size_t at = 0;
+    enum conf_text_fault fault = conf_text_check(line->text + start, end - start, &at);
 
-        if (len == 0) {
-            conf_error_add(loader, CONF_PARSE, line->file, line->number, NULL,
-                           "Error converting value on line #%u to latin1", line->number);
-            return false;
-        }
-        if ((c < ' ' && c != '\t') || c == 0x7f) {
-            syntax_error(loader, line, at, "A value cannot hold control characters.");
-            return false;
-        }
-        at += len;
-    }
-    return true;
+    if (fault == CONF_TEXT_NOT_LATIN1)
+        conf_error_add(loader, CONF_PARSE, (struct conf_place){line->file, line->number, NULL},
+                       "Error converting value on line #%u to latin1", line->number);
+    else if (fault == CONF_TEXT_CONTROL)
+        syntax_error(loader, line, start + at, "A value cannot hold control characters.");
+    return fault == CONF_TEXT_RIGHT;
 }
 
 static bool is_word_char(char c)
@@ -136,7 +145,7 @@ static void parse_setting(struct loader *loader, const struct line *line, size_t
     if (at == end)
         syntax_error(loader, line, at, "Expected a value behind =; put # before the line to leave the key unset.");
     else if (value_check(loader, line, at, end))
-        conf_append(loader, key, line->text + at, end - at, line->file, line->number, source);
+        conf_append(loader, (struct conf_place){line->file, line->number, key}, source, line->text + at, end - at);
 }
 
 /* "include" and a blank, but not "include = value". Gives the path's place. */
@@ -264,7 +273,8 @@ static void open_error(struct loader *loader, const char *path, int err)
     for (; name != NULL && name[i] != '\0' && i < sizeof(reason) - 1; i++)
         reason[i] = (char)(name[i] >= 'A' && name[i] <= 'Z' && err != -EFBIG ? name[i] - 'A' + 'a' : name[i]);
     reason[i] = '\0';
-    conf_error_add(loader, CONF_PARSE, path, 0, NULL, "Could not open file (%s) for Reason %s", path, reason);
+    conf_error_add(loader, CONF_PARSE, (struct conf_place){path, 0, NULL}, "Could not open file (%s) for Reason %s",
+                   path, reason);
 }
 
 void conf_parse_file(struct loader *loader, const char *path, enum conf_source source)
@@ -275,8 +285,8 @@ void conf_parse_file(struct loader *loader, const char *path, enum conf_source s
     int err;
 
     if (loader->file_count++ >= CONF_FILES_MAX) {
-        conf_error_add(loader, CONF_PARSE, path, 0, NULL, "Too many configuration files, the limit is %d",
-                       (int)CONF_FILES_MAX);
+        conf_error_add(loader, CONF_PARSE, (struct conf_place){path, 0, NULL},
+                       "Too many configuration files, the limit is %d", (int)CONF_FILES_MAX);
         return;
     }
     if (asprintf(&full, "%s%s%s", root == NULL || path[0] == '/' ? "" : root, root == NULL || path[0] == '/' ? "" : "/",

@@ -134,20 +134,19 @@ static size_t write_settings(FILE *out, const struct conf_key *key, const char *
             fprintf(out, "%s%s = %s\n", prefix, key->name, text);
         return 1;
     }
-    for (const char *line = text; line != NULL; line = strchr(line, '\n')) {
-        size_t names_len;
+    for (const char *line = text; *line != '\0';) {
+        size_t len = strcspn(line, "\n"), names_len = strcspn(line, ":");
 
+        if (line_is_of(line, section_name)) {
+            count++;
+            if (out != NULL) {
+                fputs(prefix, out);
+                write_key(out, key->name, line, names_len);
+                fprintf(out, " = %.*s\n", (int)(len - names_len - 2), line + names_len + 2);
+            }
+        }
+        line += len;
         line += *line == '\n';
-        if (!line_is_of(line, section_name))
-            continue;
-        count++;
-        if (out == NULL)
-            continue;
-        names_len = strcspn(line, ":");
-        fputs(prefix, out);
-        write_key(out, key->name, line, names_len);
-        line += names_len + 2;
-        fprintf(out, " = %.*s\n", (int)strcspn(line, "\n"), line);
     }
     return count;
 }

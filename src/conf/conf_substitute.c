@@ -65,7 +65,7 @@ static bool substitute(struct loader *loader, struct setting *setting, unsigned 
 
 static bool refuse_cycle(struct loader *loader, struct setting *setting, const char *reference)
 {
-    conf_error_add(loader, CONF_RHS_SUBS, setting->file, setting->line, setting->key,
+    conf_error_add(loader, CONF_RHS_SUBS, (struct conf_place){setting->file, setting->line, setting->key},
                    "Circular RHS substitutions: %s = %s comes back to %s", setting->key, setting->value.text,
                    reference);
     return false;
@@ -88,7 +88,7 @@ static bool add_reference(struct loader *loader, struct setting *setting, const 
         text = default_text(loader->conf, reference);
     }
     if (text == NULL) {
-        conf_error_add(loader, CONF_RHS_SUBS, setting->file, setting->line, setting->key,
+        conf_error_add(loader, CONF_RHS_SUBS, (struct conf_place){setting->file, setting->line, setting->key},
                        "'%s' substitution requires a config variable '%s' to be set", setting->key, reference);
         return false;
     }
@@ -124,7 +124,7 @@ static bool expand(struct loader *loader, struct setting *setting, struct text_b
         }
         buffer_add(buffer, at, (size_t)(start - at));
         if (!reference_copy(start + 2, end, reference)) {
-            conf_error_add(loader, CONF_RHS_SUBS, setting->file, setting->line, setting->key,
+            conf_error_add(loader, CONF_RHS_SUBS, (struct conf_place){setting->file, setting->line, setting->key},
                            "%s: the key inside $() is too long", setting->key);
             return false;
         }
@@ -133,7 +133,7 @@ static bool expand(struct loader *loader, struct setting *setting, struct text_b
         at = end + 1;
     }
     if (buffer->too_long)
-        conf_error_add(loader, CONF_RHS_SUBS, setting->file, setting->line, setting->key,
+        conf_error_add(loader, CONF_RHS_SUBS, (struct conf_place){setting->file, setting->line, setting->key},
                        "%s: the value is longer than %d bytes after substitution", setting->key,
                        (int)CONF_TEXT_BYTES_MAX);
     return !buffer->too_long;

@@ -249,10 +249,12 @@ static bool parse_counts(const struct conf_key *key, const char *text, struct co
 /* Clears all bits of the address after the first `prefix_len`. */
 static void mask_address(uint8_t address[16], unsigned prefix_len)
 {
+    static const uint8_t masks[] = {0, 0x80, 0xc0, 0xe0, 0xf0, 0xf8, 0xfc, 0xfe, 0xff};
+
     for (unsigned i = 0; i < 16; i++) {
         unsigned kept = prefix_len > i * 8 ? prefix_len - i * 8 : 0;
 
-        address[i] = kept >= 8 ? address[i] : (uint8_t)(address[i] & ~(0xffu >> kept));
+        address[i] &= masks[kept > 8 ? 8 : kept];
     }
 }
 

@@ -219,6 +219,7 @@ static void worker_turn(struct worker *worker, struct epoll_event *events, int c
     mailbox_drain(worker);
     timer_wheel_advance(worker->wheel, worker->now_ms);
     run_work(worker);
+    uv_update_time(&worker->uv);
     if (uv_loop_alive(&worker->uv) && uv_backend_timeout(&worker->uv) == 0)
         uv_run(&worker->uv, UV_RUN_NOWAIT);
     mailbox_flush(worker); /* before our own sockets are written: the others can begin */

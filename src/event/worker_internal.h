@@ -58,10 +58,10 @@ struct worker {
     struct work **work_tail;
     struct work *work_running; /* what is left of this turn's */
     struct delivery_batch *outgoing[WORKER_COUNT_MAX];
-    uint64_t outgoing_dirty; /* bit per worker with an open batch */
-    struct mailbox_waiter waiters[WORKER_COUNT_MAX];   /* list heads: our publishers waiting for that worker */
+    uint64_t outgoing_dirty;                         /* bit per worker with an open batch */
+    struct mailbox_waiter waiters[WORKER_COUNT_MAX]; /* list heads: our publishers waiting for that worker */
     struct drain_post drain_posts[WORKER_COUNT_MAX]; /* [i]: what we post to worker i when we have drained */
-    _Atomic uint32_t load_permille; /* recent share of time spent working */
+    _Atomic uint32_t load_permille;                  /* recent share of time spent working */
     uint64_t load_since_ns;
     uint64_t load_busy_ns;
 };

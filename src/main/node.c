@@ -6,6 +6,7 @@
  */
 #include "main/node.h"
 
+#include "base/allocator.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/rcu.h"
@@ -230,12 +231,16 @@ static int node_start(struct node *node)
         err = open_log(node);
     if (err < 0)
         return err;
+    log_debug("[Main] %s, compatible with EMQ X %s; memory from %s", EMQC_VERSION, EMQX_COMPAT_VERSION,
+              allocator_name());
     err = conf_notices(node->conf, on_notice, node);
     if (err == 0)
         err = uv_loop_init(&node->loop);
     if (err < 0)
         return err;
     node->loop_open = true;
+    rcu_thread_register(); /* node_view.c looks sessions up; offline in between */
+    rcu_thread_offline();
     err = watch_signals(node);
     if (err == 0)
         err = make_broker(node);
@@ -278,9 +283,11 @@ static void node_end(struct node *node)
         worker_pool_stop(node->broker->pool);
         node->workers_running = false;
     }
+    node->state = BROKER_STOPPING; /* no more questions to the workers: node_view.c */
+    if (node->broker != NULL)
+        node_end_sessions(node);
     close_loop(node);
     if (node->broker != NULL) {
-        node_end_sessions(node);
         channel_fini(node->broker);
         broker_free(node->broker);
     }
@@ -290,6 +297,10 @@ static void node_end(struct node *node)
     free(node->listeners);
     listener_options_free(node->listener_options, node->listener_options_count);
     zone_table_free(node->zones);
+    if (node->loop_open) {
+        rcu_thread_online();
+        rcu_thread_unregister();
+    }
     rcu_barrier_all();
     log_close();
     instance_lock_release(node->lock);

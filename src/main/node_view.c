@@ -25,8 +25,8 @@ struct stored_row {
 };
 
 struct query {
-    struct post post;           /* to the worker */
-    struct loop_post answer;    /* back */
+    struct post post;        /* to the worker */
+    struct loop_post answer; /* back */
     struct node *node;
     uint32_t worker;
     uint64_t sequence;
@@ -132,8 +132,10 @@ static int view_list_clients(void *broker, uint64_t cursor, uint32_t limit, stru
     struct query *query = calloc(1, sizeof(*query));
     uint32_t worker = cursor == 0 ? 0 : (uint32_t)(cursor >> CURSOR_WORKER_SHIFT) - 1;
 
-    if (query == NULL)
-        return -ENOMEM;
+    if (query == NULL || node->state == BROKER_STOPPING) {
+        free(query);
+        return query == NULL ? -ENOMEM : -ESHUTDOWN;
+    }
     if (client_id.data != NULL)
         worker = worker_of_client(node, client_id);
     query->limit = limit == 0 || limit > SLICE_ROWS_MAX ? SLICE_ROWS_MAX : limit;
@@ -175,8 +177,10 @@ static int view_kick(void *broker, struct slice client_id, broker_kick_fn *on_do
     struct node *node = broker;
     struct query *query = calloc(1, sizeof(*query));
 
-    if (query == NULL)
-        return -ENOMEM;
+    if (query == NULL || node->state == BROKER_STOPPING) {
+        free(query);
+        return query == NULL ? -ENOMEM : -ESHUTDOWN;
+    }
     query->post.run = do_kick;
     query->node = node;
     query->client_id = client_id;
@@ -199,8 +203,7 @@ static void answer_listeners(struct loop_post *post)
     struct later *later = CONTAINER_OF(post, struct later, post);
     struct node *node = later->node;
     struct listener_row *rows = calloc(node->listener_count + 1, sizeof(*rows));
-    struct shutdown_count *counts =
-        calloc((node->listener_count + 1) * LISTENER_SHUTDOWN_REASON_MAX, sizeof(*counts));
+    struct shutdown_count *counts = calloc((node->listener_count + 1) * LISTENER_SHUTDOWN_REASON_MAX, sizeof(*counts));
     uint32_t count = rows == NULL || counts == NULL ? 0 : node->listener_count;
 
     for (uint32_t i = 0; i < count; i++) {

@@ -49,6 +49,18 @@ void node_on_all_workers(struct node *node, void (*run)(struct worker *worker, v
     sem_destroy(&done);
 }
 
+static void publish_wills(struct worker *worker, void *context)
+{
+    (void)context;
+    channel_publish_wills(worker);
+}
+
+static void take_in(struct worker *worker, void *context)
+{
+    (void)worker;
+    (void)context;
+}
+
 static void close_all(struct worker *worker, void *context)
 {
     (void)context;
@@ -65,6 +77,9 @@ void node_close_clients(struct node *node)
     struct timespec pause = {.tv_nsec = CLOSE_LOOK_MS * 1000000L};
     _Atomic uint32_t left;
 
+    node_on_all_workers(node, publish_wills, NULL);
+    node_on_all_workers(node, take_in, NULL); /* one turn more: what they sent each other is delivered */
+    node_on_all_workers(node, take_in, NULL);
     node_on_all_workers(node, close_all, NULL);
     for (int waited_ms = 0; waited_ms < CLOSE_WAIT_MS; waited_ms += CLOSE_LOOK_MS) {
         atomic_store(&left, 0);
@@ -88,7 +103,7 @@ void node_end_sessions(struct node *node)
 {
     uint64_t cursor = 0;
 
-    rcu_thread_register();
+    rcu_thread_online();
     worker_pool_drain(node->broker->pool);
     do
         rcu_table_visit(node->broker->registry, &cursor, 1000, end_session, NULL);
@@ -99,6 +114,4 @@ void node_end_sessions(struct node *node)
     rcu_thread_offline();
     rcu_barrier_all();
     worker_pool_drain(node->broker->pool); /* what the grace periods posted */
-    rcu_thread_online();
-    rcu_thread_unregister();
 }

@@ -16,10 +16,10 @@ struct sys_topics;
 
 struct sys_topics_options {
     struct uv_loop_s *loop;
-    struct broker *broker;   /* outlives the topics */
-    const char *node_name;   /* likewise */
-    uint64_t interval_ms;    /* broker.sys_interval: brokers, version, sysdescr (retained); 0: off */
-    uint64_t heartbeat_ms;   /* broker.sys_heartbeat: uptime, datetime; 0: off */
+    struct broker *broker; /* outlives the topics */
+    const char *node_name; /* likewise */
+    uint64_t interval_ms;  /* broker.sys_interval: brokers, version, sysdescr (retained); 0: off */
+    uint64_t heartbeat_ms; /* broker.sys_heartbeat: uptime, datetime; 0: off */
 };
 
 /* The first publication follows after one period. -ENOMEM. */

@@ -10,7 +10,7 @@
 #include "mqtt/decode_internal.h"
 #include "mqtt/text_internal.h"
 
-#define PUBLISH_DUP    0x8
+#define PUBLISH_DUP 0x8
 #define PUBLISH_RETAIN 0x1
 
 enum mqtt_peek mqtt_frame_peek(const uint8_t *data, size_t len, struct mqtt_frame *out_frame)
@@ -97,8 +97,8 @@ enum reason_code mqtt_decode_publish(enum mqtt_version version, enum mqtt_role r
     }
     properties_clear(&out_publish->properties);
     if (version == MQTT_V5) {
-        enum reason_code code =
-            properties_decode(&in, &packet_rules[MQTT_PUBLISH].properties, &out_publish->properties, out_error);
+        enum reason_code code = properties_decode(&in, &packet_rules[MQTT_PUBLISH].properties, &out_publish->properties,
+                                                  out_error);
 
         if (UNLIKELY(code != REASON_SUCCESS))
             return code;

@@ -11,7 +11,7 @@
 #include "mqtt/packet.h"
 
 #define MQTT_REMAINING_LENGTH_MAX 268435455u /* bytes; section 1.5.5 */
-#define MQTT_FIXED_HEADER_MAX     5u         /* bytes */
+#define MQTT_FIXED_HEADER_MAX 5u             /* bytes */
 
 /* The fixed header (section 2.1). */
 struct mqtt_frame {

@@ -34,11 +34,10 @@ struct message *message_new(const struct message_options *options)
     message->qos = options->qos;
     message->retain = options->retain;
     message->sys = options->sys;
-    message->has_expiry =
-        options->properties != NULL && mqtt_properties_have(options->properties, MQTT_PROP_MESSAGE_EXPIRY_INTERVAL);
+    message->has_expiry = options->properties != NULL &&
+                          mqtt_properties_have(options->properties, MQTT_PROP_MESSAGE_EXPIRY_INTERVAL);
     message->expiry_interval_s = message->has_expiry ? options->properties->message_expiry_interval_s : 0;
     message->created_ms = options->now_ms;
-    message->from_uid = options->from_uid;
     message->client_id_len = (uint16_t)options->client_id.len;
     message->topic_len = (uint16_t)topic_len;
     message->properties_len = (uint32_t)properties_len;

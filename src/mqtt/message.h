@@ -27,19 +27,17 @@ struct message {
     const uint8_t *topic;      /* with mountpoint */
     const uint8_t *properties; /* v5, forwardable ones (mqtt_properties_forwardable()) */
     const uint8_t *payload;
-    uint64_t created_ms;  /* CLOCK_MONOTONIC */
-    uint64_t from_uid;    /* the publishing session's unique number; 0: none */
-    void *taken_buffer;   /* freed with the message; NULL: none */
-    uint8_t data[];       /* client id, topic, properties, payload */
+    uint64_t created_ms; /* CLOCK_MONOTONIC */
+    void *taken_buffer;  /* freed with the message; NULL: none */
+    uint8_t data[];      /* client id, topic, properties, payload */
 };
 
 struct message_options {
     struct slice mountpoint; /* put before the topic */
     struct slice topic;
     struct slice payload;
-    struct slice client_id; /* of the publisher, or the name of a part of the broker */
+    struct slice client_id;                   /* of the publisher, or the name of a part of the broker */
     const struct mqtt_properties *properties; /* NULL: none */
-    uint64_t from_uid;
     uint64_t now_ms;
     uint8_t qos;
     bool retain;
@@ -85,17 +83,22 @@ static inline struct slice message_client_id(const struct message *message)
 /* Memory that the message holds, in bytes. */
 size_t message_bytes(const struct message *message);
 
-/* Has its Message Expiry Interval passed (section 3.3.2.3.3)? Workers read the clock once a turn, so `now_ms` may lie
- * a little before the time at which another one made the message. */
+/* The time since it was published; 0 for a reader whose turn began before the publisher's. */
+static inline uint64_t message_age_ms(const struct message *message, uint64_t now_ms)
+{
+    return now_ms > message->created_ms ? now_ms - message->created_ms : 0;
+}
+
+/* Has its Message Expiry Interval passed (section 3.3.2.3.3)? */
 static inline bool message_expired(const struct message *message, uint64_t now_ms)
 {
-    return message->has_expiry && now_ms > message->created_ms + (uint64_t)message->expiry_interval_s * 1000;
+    return message->has_expiry && message_age_ms(message, now_ms) > (uint64_t)message->expiry_interval_s * 1000;
 }
 
 /* The interval to send: what is left of it in whole seconds, at least 1 [MQTT-3.3.2-6]. Only with has_expiry. */
 static inline uint32_t message_expiry_left_s(const struct message *message, uint64_t now_ms)
 {
-    uint64_t elapsed_s = now_ms <= message->created_ms ? 0 : (now_ms - message->created_ms) / 1000;
+    uint64_t elapsed_s = message_age_ms(message, now_ms) / 1000;
 
     return elapsed_s >= message->expiry_interval_s ? 1 : (uint32_t)(message->expiry_interval_s - elapsed_s);
 }

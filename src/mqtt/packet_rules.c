@@ -6,10 +6,10 @@
 
 #define CLIENT (1 << MQTT_FROM_CLIENT)
 #define SERVER (1 << MQTT_FROM_SERVER)
-#define BOTH   (CLIENT | SERVER)
-#define DUP    0x8
+#define BOTH (CLIENT | SERVER)
+#define DUP 0x8
 
-#define BIT(property)     MQTT_PROP_BIT(MQTT_PROP_##property)
+#define BIT(property) MQTT_PROP_BIT(MQTT_PROP_##property)
 #define REASON_PROPERTIES (BIT(REASON_STRING) | BIT(USER_PROPERTY))
 
 /* MQTT 3.1, section 2.1: DUP marks also a PUBREL, SUBSCRIBE or UNSUBSCRIBE that is sent again. */

@@ -16,16 +16,16 @@ struct reason_row {
 };
 
 /* Short names of the carriers, for the table below only. */
-#define CA  IN_CONNACK
-#define PA  IN_PUBACK_PUBREC
-#define PR  IN_PUBREL_PUBCOMP
-#define SA  IN_SUBACK
-#define UA  IN_UNSUBACK
-#define DC  IN_CLIENT_DISCONNECT
-#define DS  IN_SERVER_DISCONNECT
+#define CA IN_CONNACK
+#define PA IN_PUBACK_PUBREC
+#define PR IN_PUBREL_PUBCOMP
+#define SA IN_SUBACK
+#define UA IN_UNSUBACK
+#define DC IN_CLIENT_DISCONNECT
+#define DS IN_SERVER_DISCONNECT
 #define DCS (IN_CLIENT_DISCONNECT | IN_SERVER_DISCONNECT)
-#define AC  IN_CLIENT_AUTH
-#define AS  IN_SERVER_AUTH
+#define AC IN_CLIENT_AUTH
+#define AS IN_SERVER_AUTH
 
 /* Which side may send a code in DISCONNECT and AUTH is from sections 3.14.2.1 and 3.15.2.1. "malformed_Packet" is
  * spelled as users' tools look for it. */

@@ -10,7 +10,7 @@
 
 #include "base/slice.h"
 
-#define TEXT_ONES  UINT64_C(0x0101010101010101)
+#define TEXT_ONES UINT64_C(0x0101010101010101)
 #define TEXT_HIGHS UINT64_C(0x8080808080808080)
 
 static inline uint64_t text_word(const uint8_t *data)

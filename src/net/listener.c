@@ -152,15 +152,17 @@ static void accept_one(struct listener_watch *watch, int fd, const struct sockad
     const struct listener_options *options = listener->options;
 
     if (atomic_fetch_add(&listener->connection_count, 1) >= options->max_connections) {
-        log_client_limited(LOG_LEVEL_WARNING, (struct slice){0}, NULL, "Failed to start connection on %s: maxlimit (max_connections = %u), closing it",
-                    options->bind_text, options->max_connections);
+        log_client_limited(LOG_LEVEL_WARNING, (struct slice){0}, NULL,
+                           "Failed to start connection on %s: maxlimit (max_connections = %u), closing it",
+                           options->bind_text, options->max_connections);
         close(fd);
         listener_release(listener, "maxlimit");
         return;
     }
     if (!access_allowed(options, peer)) {
-        log_client_limited(LOG_LEVEL_WARNING, (struct slice){0}, NULL, "Failed to start connection on %s: forbidden by an access rule, closing it",
-                    options->bind_text);
+        log_client_limited(LOG_LEVEL_WARNING, (struct slice){0}, NULL,
+                           "Failed to start connection on %s: forbidden by an access rule, closing it",
+                           options->bind_text);
         close(fd);
         listener_release(listener, "forbidden");
         return;
@@ -186,8 +188,9 @@ static void on_acceptable(struct worker *worker, struct io_watch *io, uint32_t e
         if (fd < 0 && listener->options->max_conn_rate > 0)
             atomic_fetch_sub(&listener->rate_count, 1);
         if (fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)) {
-            log_client_limited(LOG_LEVEL_ERROR, (struct slice){0}, NULL, "Listener %s can't accept: %s; trying again in a second", listener->options->bind_text,
-                        strerror(errno));
+            log_client_limited(LOG_LEVEL_ERROR, (struct slice){0}, NULL,
+                               "Listener %s can't accept: %s; trying again in a second", listener->options->bind_text,
+                               strerror(errno));
             pause_accepting(watch, NO_DESCRIPTOR_PAUSE_MS);
             return;
         }

@@ -89,8 +89,8 @@ static int access_init(struct listener_options *options, const struct conf *conf
         const struct conf_access *access = &conf_find(conf, key, options->name, ids[i])->access;
         struct listener_access_rule *rule = &options->access_rules[i];
 
-        *rule =
-            (struct listener_access_rule){.allow = access->allow, .all = access->all, .prefix_len = access->prefix_len};
+        *rule = (struct listener_access_rule){
+            .allow = access->allow, .all = access->all, .prefix_len = access->prefix_len};
         memcpy(&rule->address, access->address, sizeof(rule->address));
     }
     options->access_rule_count = (uint32_t)count;

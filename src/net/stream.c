@@ -13,8 +13,8 @@
 
 #define SMALL_CHUNK 1024u
 #define LARGE_CHUNK 32768u
-#define FREE_SMALL_MAX 4096u
-#define FREE_LARGE_MAX 256u
+#define FREE_SMALL_MAX 256u
+#define FREE_LARGE_MAX 32u
 #define IOV_COUNT 64
 #define FLUSH_EARLY_BYTES (128u * 1024u) /* a stream with this much output does not wait for the turn's end */
 
@@ -159,7 +159,9 @@ uint8_t *stream_reserve(struct stream_pool *pool, struct stream *stream, size_t 
         return tail->data + tail->len;
     if (stream->pending_bytes >= FLUSH_EARLY_BYTES && !stream->blocked)
         stream_flush(pool, stream);
-    bool large = len > SMALL_CHUNK - sizeof(struct out_chunk) || stream->out_tail != NULL;
+    /* A second chunk of copied frames means that there is much; what follows a reference is often only a head. */
+    bool large = len > SMALL_CHUNK - sizeof(struct out_chunk) ||
+                 (stream->out_tail != NULL && stream->out_tail->capacity != 0);
     tail = chunk_get(pool, large);
     if (tail == NULL)
         return NULL;
@@ -170,7 +172,7 @@ uint8_t *stream_reserve(struct stream_pool *pool, struct stream *stream, size_t 
 void stream_commit(struct stream_pool *pool, struct stream *stream, size_t len)
 {
     stream->out_tail->len += len;
-    stream->pending_bytes += len;
+    stream->pending_bytes += (uint32_t)len;
     queue_flush(pool, stream);
 }
 
@@ -183,14 +185,14 @@ int stream_write_ref(struct stream_pool *pool, struct stream *stream, struct sli
         return -ENOMEM;
     *chunk = (struct out_chunk){.bytes = bytes.data, .len = bytes.len, .owner = owner, .release = release};
     append(stream, chunk);
-    stream->pending_bytes += bytes.len;
+    stream->pending_bytes += (uint32_t)bytes.len;
     queue_flush(pool, stream);
     return 0;
 }
 
 static void consume(struct stream_pool *pool, struct stream *stream, size_t sent)
 {
-    stream->pending_bytes -= sent;
+    stream->pending_bytes -= (uint32_t)sent;
     pool->bytes_sent += sent;
     while (stream->out_head != NULL) {
         struct out_chunk *chunk = stream->out_head;
@@ -219,8 +221,8 @@ static ssize_t send_some(struct stream *stream, size_t *out_offered)
         size_t left = chunk->len - chunk->sent;
         if (left == 0)
             continue;
-        parts[header.msg_iovlen++] =
-            (struct iovec){.iov_base = (void *)(uintptr_t)(chunk->bytes + chunk->sent), .iov_len = left};
+        parts[header.msg_iovlen++] = (struct iovec){.iov_base = (void *)(uintptr_t)(chunk->bytes + chunk->sent),
+                                                    .iov_len = left};
         offered += left;
     }
     *out_offered = offered;
@@ -235,6 +237,8 @@ static ssize_t send_some(struct stream *stream, size_t *out_offered)
 
 int stream_flush(struct stream_pool *pool, struct stream *stream)
 {
+    if (stream->failed)
+        return -EPIPE; /* what follows half a packet makes no sense to the peer */
     stream->blocked = false;
     while (stream->pending_bytes > 0) {
         size_t offered;
@@ -264,6 +268,7 @@ void stream_pool_flush(struct stream_pool *pool)
         struct stream *stream = pool->flush_head;
         pool->flush_head = stream->flush_next;
         stream->flush_queued = false;
-        stream_flush(pool, stream);
+        if (stream_flush(pool, stream) < 0 && pool->on_failed != NULL && stream->watch.fd >= 0)
+            pool->on_failed(stream);
     }
 }

@@ -30,7 +30,7 @@ struct stream {
     struct out_chunk *out_head;
     struct out_chunk *out_tail;
     struct stream *flush_next; /* in the pool's list of streams with output of this turn */
-    uint64_t pending_bytes;
+    uint32_t pending_bytes;
     bool flush_queued;
     bool blocked; /* the socket took less than offered: wait for EPOLLOUT */
     bool failed;  /* a write failed; the owner closes at the next look */
@@ -46,6 +46,7 @@ struct stream_pool {
     struct stream *flush_head;
     uint64_t bytes_sent;
     void (*on_blocked)(struct stream *stream); /* a flush left data behind; set by the owner */
+    void (*on_failed)(struct stream *stream);  /* stream_pool_flush() met a broken stream; it may be closed */
 };
 
 /* -ENOMEM. Thread: start-up. */
@@ -79,7 +80,7 @@ int stream_flush(struct stream_pool *pool, struct stream *stream);
 void stream_pool_flush(struct stream_pool *pool);
 
 /* Bytes not yet taken by the socket. */
-static inline uint64_t stream_pending_bytes(const struct stream *stream)
+static inline uint32_t stream_pending_bytes(const struct stream *stream)
 {
     return stream->pending_bytes;
 }

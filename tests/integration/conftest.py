@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import resource
 import sys
 from pathlib import Path
 
@@ -22,6 +23,9 @@ VERSION_NAMES = {3: "v3.1", 4: "v3.1.1", 5: "v5"}
 
 
 def pytest_configure(config):
+    # Some tests open thousands of connections, and the broker inherits the limit.
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     for line in (
         "mqtt5(*statements): shows these normative statements of MQTT 5.0",
         "mqtt311(*statements): shows these normative statements of MQTT 3.1.1",
@@ -29,6 +33,7 @@ def pytest_configure(config):
         "emqc: behaviour of this broker beyond the standard",
         "quick: a fast subset that touches everything",
         "slow: takes more than about two seconds",
+        "threads: worth running under ThreadSanitizer",
     ):
         config.addinivalue_line("markers", line)
 

@@ -204,6 +204,8 @@ EMPTY_PROPS = b"\x00"
     (0x02, b""),  # no client id
 ], ids=["no-user", "no-password", "extra-user", "extra-password", "no-will", "half-will", "extra-will", "cut-id", "no-id"])  # fmt: skip
 def test_a_connect_whose_payload_does_not_fit_its_flags_is_refused(broker, version, flags, payload):
+    if version == 3 and flags & 0xC0:
+        pytest.skip("3.1 lets a user name or password be missing")
     client = broker.open(version)
     client.send(_connect_bytes(version, flags, payload.replace(b"W", EMPTY_PROPS if version == 5 else b"")))
     client.expect_refused(0x81, 0x82)

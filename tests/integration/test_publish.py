@@ -247,8 +247,10 @@ def test_an_expired_retained_message_is_not_sent(broker, topic):
 def test_the_publisher_learns_that_nobody_subscribed(broker, topic, qos):
     client = broker.connect()
     client.publish(topic, b"x", qos, reason=0x10)
-    broker.connect().subscribe(topic)
+    subscriber = broker.connect()
+    subscriber.subscribe(topic)
     client.publish(topic, b"x", qos, reason=0x00)
+    subscriber.expect_publish(topic, b"x")
 
 
 @pytest.mark.mqtt5("MQTT-3.3.4-2", "MQTT-3.3.4-3", "MQTT-3.3.4-4", "MQTT-3.3.4-5")
@@ -338,16 +340,16 @@ def test_messages_of_one_publisher_keep_their_order(broker, version, topic, qos)
     subscriber = broker.connect(version)
     subscriber.subscribe(topic, qos=qos)
     publisher = broker.connect(version)
-    for start in range(0, count, 50):
-        publisher.send(*(p.Publish(topic, b"%d" % n, qos, packet_id=n % 60000 + 1) for n in range(start, start + 50)))
-        for n in range(start, start + 50):
+    for start in range(0, count, 20):
+        publisher.send(*(p.Publish(topic, b"%d" % n, qos, packet_id=n % 60000 + 1) for n in range(start, start + 20)))
+        for n in range(start, start + 20):
             if qos == 1:
                 publisher.expect(p.Puback, packet_id=n + 1)
             elif qos == 2:
                 publisher.expect(p.Pubrec, packet_id=n + 1)
         if qos == 2:
-            publisher.send(*(p.Pubrel(n + 1) for n in range(start, start + 50)))
-            for n in range(start, start + 50):
+            publisher.send(*(p.Pubrel(n + 1) for n in range(start, start + 20)))
+            for n in range(start, start + 20):
                 publisher.expect(p.Pubcomp, packet_id=n + 1)
     received = []
     while len(received) < count:

@@ -24,6 +24,9 @@ void channel_fini(struct broker *broker);
 /* For listener_open(); the listener's context must be its `struct zone`. */
 void channel_on_accept(struct worker *worker, struct listener *listener, int fd, const struct sockaddr_storage *peer);
 
+/* Publishes the wills of this worker's connected clients: the node is about to leave, and those who shall get them are
+ * still connected. Thread: worker. */
+void channel_publish_wills(struct worker *worker);
 /* Ends every connection of this worker: DISCONNECT 0x8B to v5 clients, wills are published, sessions stay as they
  * are. Thread: worker. */
 void channel_close_all(struct worker *worker);
@@ -36,8 +39,8 @@ bool channel_kick(struct worker *worker, struct slice client_id);
 /* A row about one connected client; texts are valid during the call. */
 struct channel_client {
     struct slice client_id;
-    struct slice user_name; /* data NULL: none */
-    const char *peer_name;  /* "ip:port" */
+    struct slice user_name;  /* data NULL: none */
+    const char *peer_name;   /* "ip:port" */
     uint64_t connected_at_s; /* since 1970 */
     bool clean_start;
     uint8_t version;

@@ -10,12 +10,12 @@ static void visit_connection(const struct connection *connection,
                              void (*visit)(void *context, const struct channel_client *client), void *context)
 {
     char peer[PEER_TEXT_MAX];
-    uint64_t age_ms = connection_now(connection) - connection->connected_at_ms;
+    uint64_t age_s = connection_now(connection) / 1000 - connection->connected_at_s;
     struct channel_client client = {
         .client_id = session_client_id(connection->link.session),
         .user_name = connection_user_name(connection),
         .peer_name = peer,
-        .connected_at_s = (clock_wall_ms() - age_ms) / 1000,
+        .connected_at_s = clock_wall_ms() / 1000 - age_s,
         .clean_start = connection->clean_start,
         .version = connection->version,
     };
@@ -72,11 +72,22 @@ bool channel_kick(struct worker *worker, struct slice client_id)
     return true;
 }
 
+void channel_publish_wills(struct worker *worker)
+{
+    struct connection *connection = broker_worker_of(worker)->channel->head;
+
+    for (; connection != NULL; connection = connection->next) {
+        if (connection->state == CONNECTION_CONNECTED && connection->link.session != NULL)
+            session_publish_will(connection->link.session);
+    }
+}
+
 void channel_close_all(struct worker *worker)
 {
     struct channel_worker *host = broker_worker_of(worker)->channel;
     struct connection *connection = host->head, *next;
 
+    host->closing = true;
     for (; connection != NULL; connection = next) {
         next = connection->next;
         connection_close(connection, REASON_SERVER_SHUTTING_DOWN, "shutdown");

@@ -15,6 +15,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#define REASON_STRING_ROOM 128u /* bytes of a packet with any of our reason texts, at most */
+
 struct opening {
     struct connection *connection;
     const struct mqtt_connect *connect;
@@ -48,7 +50,7 @@ static enum handled refuse(struct connection *connection, enum reason_code code,
     peer_format(&connection->peer, peer);
     log_client_limited(LOG_LEVEL_WARNING, client_id, peer, "[Channel] refusing CONNECT: %s (0x%02X %s)", why, code,
                        reason_code_name(code));
-    if (connection->problem_information) {
+    if (connection->problem_information && connection->client_packet_max >= REASON_STRING_ROOM) {
         properties.present = MQTT_PROP_BIT(MQTT_PROP_REASON_STRING);
         properties.reason_string = slice_from_string(why);
     }
@@ -109,6 +111,28 @@ static enum reason_code check_will(const struct zone *zone, const struct mqtt_co
     return REASON_SUCCESS;
 }
 
+/* What goes into topics must not bring wildcards along: `+` as a client id would open everybody's branch. */
+static bool fits_mountpoint(struct slice value)
+{
+    return value.len == 0 ||
+           (memchr(value.data, '+', value.len) == NULL && memchr(value.data, '#', value.len) == NULL);
+}
+
+static enum reason_code check_mountpoint(const struct zone *zone, const struct mqtt_connect *connect,
+                                         const char **out_why)
+{
+    if (zone->mountpoint == NULL)
+        return REASON_SUCCESS;
+    *out_why = "a client id or user name with + or # cannot stand in the mountpoint";
+    if (strstr(zone->mountpoint, "%c") != NULL && !fits_mountpoint(connect->client_id))
+        return REASON_CLIENT_ID_NOT_VALID;
+    if (strstr(zone->mountpoint, "%u") != NULL && !fits_mountpoint(connect->user_name))
+        return REASON_BAD_USER_NAME_OR_PASSWORD;
+    if (zone->use_username_as_clientid && !fits_mountpoint(connect->user_name))
+        return REASON_BAD_USER_NAME_OR_PASSWORD;
+    return REASON_SUCCESS;
+}
+
 static enum reason_code check(struct connection *connection, const struct mqtt_connect *connect, const char **out_why)
 {
     const struct broker *broker = connection->worker->broker;
@@ -116,6 +140,8 @@ static enum reason_code check(struct connection *connection, const struct mqtt_c
 
     if (code == REASON_SUCCESS)
         code = check_will(connection->zone, connect, out_why);
+    if (code == REASON_SUCCESS)
+        code = check_mountpoint(connection->zone, connect, out_why);
     if (code != REASON_SUCCESS)
         return code;
     if (mqtt_properties_have(&connect->properties, MQTT_PROP_AUTHENTICATION_METHOD) && connect->level == MQTT_V5) {
@@ -131,7 +157,7 @@ static enum reason_code check(struct connection *connection, const struct mqtt_c
         *out_why = "allow_anonymous is off and no authentication is loaded";
         return REASON_NOT_AUTHORIZED;
     }
-    metric_add(METRIC_AUTH_MQTT_ANONYMOUS, 1);
+    metric_add(METRIC_AUTH_MQTT_ANONYMOUS, connection->hops == 0);
     return REASON_SUCCESS;
 }
 
@@ -184,6 +210,9 @@ static int take_extras(struct opening *opening)
     extras = connection_extras_get(connection);
     if (extras == NULL)
         return -ENOMEM;
+    free((void *)(uintptr_t)extras->user_name.data); /* after a second hand-over */
+    free((void *)(uintptr_t)extras->mountpoint.data);
+    extras->mountpoint = slice_make(NULL, 0);
     extras->user_name = slice_copy(connect->user_name);
     if (zone->mountpoint != NULL)
         extras->mountpoint = expand_mountpoint(zone->mountpoint, opening->client_id, connect->user_name);
@@ -204,7 +233,7 @@ static int take_extras(struct opening *opening)
     return 0;
 }
 
-static struct message *make_will(struct opening *opening, uint64_t from_uid)
+static struct message *make_will(struct opening *opening)
 {
     const struct mqtt_will *will = &opening->connect->will;
     struct message_options options = {
@@ -213,7 +242,6 @@ static struct message *make_will(struct opening *opening, uint64_t from_uid)
         .payload = will->payload,
         .client_id = opening->client_id,
         .properties = &will->properties,
-        .from_uid = from_uid,
         .now_ms = connection_now(opening->connection),
         .qos = will->qos,
         .retain = will->retain,
@@ -231,37 +259,35 @@ static uint32_t expiry_interval_s(const struct connection *connection, const str
     return connect->clean_start ? 0 : connection->zone->session.session_expiry_interval_s;
 }
 
-static uint16_t send_window(const struct connection *connection)
+/* The smaller of the client's Receive Maximum and the zone's max_inflight. */
+static uint16_t send_window(const struct connection *connection, const struct mqtt_connect *connect)
 {
     uint32_t zone_max = connection->zone->session.max_inflight;
+    uint16_t client_max = UINT16_MAX;
 
-    return zone_max > 0 && zone_max < connection->receive_maximum ? (uint16_t)zone_max : connection->receive_maximum;
+    if (connect->level == MQTT_V5 && mqtt_properties_have(&connect->properties, MQTT_PROP_RECEIVE_MAXIMUM))
+        client_max = connect->properties.receive_maximum;
+    return zone_max > 0 && zone_max < client_max ? (uint16_t)zone_max : client_max;
 }
 
 /* What CONNECT says about the connection itself. */
 static void take_connect(struct connection *connection, const struct mqtt_connect *connect)
 {
-    const struct mqtt_properties *properties = &connect->properties;
     const struct zone *zone = connection->zone;
     uint32_t keep_alive_s = connect->keep_alive_s;
 
     connection->is_bridge = connect->is_bridge;
     connection->clean_start = connect->clean_start;
-    connection->receive_maximum = UINT16_MAX;
-    connection->client_packet_max = UINT32_MAX;
-    if (connect->level == MQTT_V5 && mqtt_properties_have(properties, MQTT_PROP_RECEIVE_MAXIMUM))
-        connection->receive_maximum = properties->receive_maximum;
-    if (connect->level == MQTT_V5 && mqtt_properties_have(properties, MQTT_PROP_MAXIMUM_PACKET_SIZE))
-        connection->client_packet_max = properties->maximum_packet_size;
     if (connect->level == MQTT_V5 && zone->server_keepalive_s > 0)
         keep_alive_s = zone->server_keepalive_s; /* [MQTT-3.1.2-21] */
     connection->keep_alive_ms = (uint32_t)(keep_alive_s * 1000.0 * zone->keepalive_backoff * 2);
-    connection->connected_at_ms = connection_now(connection);
+    connection->connected_at_s = (uint32_t)(connection_now(connection) / 1000);
 }
 
 static void take_alias_maximum(struct connection *connection, const struct mqtt_connect *connect)
 {
-    uint16_t alias_max = connect->level == MQTT_V5 && mqtt_properties_have(&connect->properties, MQTT_PROP_TOPIC_ALIAS_MAXIMUM)
+    uint16_t alias_max = connect->level == MQTT_V5 &&
+                                 mqtt_properties_have(&connect->properties, MQTT_PROP_TOPIC_ALIAS_MAXIMUM)
                              ? connect->properties.topic_alias_maximum
                              : 0;
 
@@ -368,10 +394,10 @@ static enum handled accept_client(struct opening *opening, struct session *sessi
     struct mqtt_properties properties;
     struct session_attach_options attach = {
         .link = &connection->link,
-        .will_delay_s =
-            connect->has_will && mqtt_properties_have(&connect->will.properties, MQTT_PROP_WILL_DELAY_INTERVAL)
-                ? connect->will.properties.will_delay_interval_s
-                : 0,
+        .will_delay_s = connect->has_will &&
+                                mqtt_properties_have(&connect->will.properties, MQTT_PROP_WILL_DELAY_INTERVAL)
+                            ? connect->will.properties.will_delay_interval_s
+                            : 0,
         .expiry_interval_s = expiry_interval_s(connection, connect),
         .version = connect->level,
         .clean_start = connect->clean_start,
@@ -379,8 +405,8 @@ static enum handled accept_client(struct opening *opening, struct session *sessi
 
     take_connect(connection, connect);
     take_alias_maximum(connection, connect);
-    attach.window = send_window(connection);
-    attach.will = connect->has_will ? make_will(opening, session->uid) : NULL;
+    attach.window = send_window(connection, connect);
+    attach.will = connect->has_will ? make_will(opening) : NULL;
     session_attach(session, &attach);
     connection->state = CONNECTION_CONNECTED;
     atomic_fetch_add_explicit(&connection->worker->broker->connected_count, 1, memory_order_relaxed);
@@ -438,10 +464,13 @@ enum handled channel_on_connect(struct connection *connection, const struct mqtt
         connection->version = packet.connect.level;
     if (code != REASON_SUCCESS)
         return refuse_malformed(connection, &packet.connect, code, why);
-    connection->problem_information =
-        connection->version >= MQTT_V5 &&
-        (!mqtt_properties_have(&packet.connect.properties, MQTT_PROP_REQUEST_PROBLEM_INFORMATION) ||
-         packet.connect.properties.request_problem_information != 0);
+    if (connection->version >= MQTT_V5 &&
+        mqtt_properties_have(&packet.connect.properties, MQTT_PROP_MAXIMUM_PACKET_SIZE))
+        connection->client_packet_max = packet.connect.properties.maximum_packet_size;
+    connection->problem_information = connection->version >= MQTT_V5 &&
+                                      (!mqtt_properties_have(&packet.connect.properties,
+                                                             MQTT_PROP_REQUEST_PROBLEM_INFORMATION) ||
+                                       packet.connect.properties.request_problem_information != 0);
     code = check(connection, &packet.connect, &why);
     choose_client_id(&opening);
     if (code != REASON_SUCCESS)

@@ -18,14 +18,10 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define LINGER_MS 1000
-#define LINGER_BYTES_MAX (1024u * 1024u) /* dropped in one go while lingering */
 #define DIRECT_READ_AT 4096u /* an unfinished packet of this size is read straight into its own buffer */
-#define HAND_OVER_MAX 8
 
 static void connection_on_ready(struct worker *worker, struct io_watch *watch, uint32_t events);
 static void connection_on_due(struct timer *timer, uint64_t now_ms);
-static void connection_on_work(struct worker *worker, struct work *work);
 
 void peer_format(const struct peer_address *peer, char out[PEER_TEXT_MAX])
 {
@@ -57,11 +53,6 @@ static struct peer_address peer_from(const struct sockaddr_storage *from)
     return peer;
 }
 
-static struct slice client_id_of(const struct connection *connection)
-{
-    return connection->link.session == NULL ? slice_make(NULL, 0) : session_client_id(connection->link.session);
-}
-
 struct connection_extras *connection_extras_get(struct connection *connection)
 {
     if (connection->extras == NULL) {
@@ -82,19 +73,7 @@ struct slice connection_mountpoint(const struct connection *connection)
     return connection->extras == NULL ? slice_make(NULL, 0) : connection->extras->mountpoint;
 }
 
-static void free_extras(struct connection_extras *extras)
-{
-    if (extras == NULL)
-        return;
-    worker_wait_cancel(&extras->waiter);
-    free((void *)(uintptr_t)extras->user_name.data);
-    free((void *)(uintptr_t)extras->mountpoint.data);
-    alias_table_free(extras->aliases_in);
-    alias_table_free(extras->aliases_out);
-    free(extras);
-}
-
-static void list_add(struct connection *connection)
+void connection_list_add(struct connection *connection)
 {
     struct channel_worker *host = connection_host(connection);
 
@@ -109,7 +88,7 @@ static void list_add(struct connection *connection)
     host->connection_count++;
 }
 
-static void list_remove(struct connection *connection)
+void connection_list_remove(struct connection *connection)
 {
     struct channel_worker *host = connection_host(connection);
 
@@ -124,111 +103,11 @@ static void list_remove(struct connection *connection)
     host->connection_count--;
 }
 
-static void free_partial(struct connection *connection)
+void connection_free_partial(struct connection *connection)
 {
     free(connection->partial);
     connection->partial = NULL;
     connection->partial_len = connection->partial_capacity = 0;
-}
-
-/* The very end; the memory goes at the turn's end. */
-static void finish(struct connection *connection)
-{
-    struct channel_worker *host = connection_host(connection);
-    struct worker *worker = connection->worker->host.worker;
-
-    if (connection->state == CONNECTION_CLOSED)
-        return;
-    connection->state = CONNECTION_CLOSED;
-    timer_stop(worker_timers(worker), &connection->timer);
-    worker_run_cancel(worker, &connection->work);
-    worker_unwatch(worker, &connection->stream.watch);
-    stream_close(&host->streams, &connection->stream);
-    listener_release(connection->listener, connection->close_reason);
-    list_remove(connection);
-    free_extras(connection->extras);
-    connection->extras = NULL;
-    free_partial(connection);
-    metric_add(METRIC_CONNECTIONS_CLOSED, 1);
-    connection->next = host->closed;
-    host->closed = connection;
-}
-
-static void leave_session(struct connection *connection, bool drop_will)
-{
-    if (connection->state != CONNECTION_CONNECTED)
-        return;
-    atomic_fetch_sub_explicit(&connection->worker->broker->connected_count, 1, memory_order_relaxed);
-    stat_add(STAT_CONNECTIONS, -1);
-    if (connection->link.session != NULL)
-        session_detach(connection->link.session, drop_will);
-}
-
-/* Stops the conversation. `linger`: our last packet shall arrive. */
-static void end(struct connection *connection, const char *reason, bool drop_will, bool linger)
-{
-    struct worker *worker = connection->worker->host.worker;
-
-    connection->close_reason = reason;
-    leave_session(connection, drop_will);
-    if (connection->extras != NULL)
-        worker_wait_cancel(&connection->extras->waiter);
-    worker_run_cancel(worker, &connection->work);
-    if (!linger || connection->stream.failed || stream_flush(&connection_host(connection)->streams, &connection->stream) < 0) {
-        finish(connection);
-        return;
-    }
-    connection->state = CONNECTION_LINGER;
-    if (stream_pending_bytes(&connection->stream) == 0)
-        shutdown(connection->stream.watch.fd, SHUT_WR);
-    timer_start(worker_timers(worker), &connection->timer, connection_now(connection) + LINGER_MS);
-    worker_run_later(worker, &connection->work); /* it may have nothing more to say */
-}
-
-static void send_disconnect(struct connection *connection, enum reason_code code)
-{
-    struct mqtt_packet packet = {.type = MQTT_DISCONNECT, .disconnect = {.code = code}};
-
-    if (connection->problem_information) {
-        packet.disconnect.properties.present = MQTT_PROP_BIT(MQTT_PROP_REASON_STRING);
-        packet.disconnect.properties.reason_string = slice_from_string(reason_code_text(code));
-    }
-    connection_send(connection, &packet);
-    metric_add(METRIC_PACKETS_DISCONNECT_SENT, 1);
-}
-
-void connection_close(struct connection *connection, enum reason_code code, const char *reason)
-{
-    bool tell = connection->state == CONNECTION_CONNECTED && connection->version >= MQTT_V5 && code != REASON_SUCCESS;
-
-    if (connection->state >= CONNECTION_LINGER)
-        return;
-    if (log_enabled(LOG_LEVEL_INFO)) {
-        char peer[PEER_TEXT_MAX];
-        peer_format(&connection->peer, peer);
-        log_client(LOG_LEVEL_INFO, client_id_of(connection), peer, "[Channel] closing: %s", reason);
-    }
-    if (tell)
-        send_disconnect(connection, code);
-    end(connection, reason, false, tell || stream_pending_bytes(&connection->stream) > 0);
-}
-
-void connection_close_normal(struct connection *connection)
-{
-    end(connection, "normal", true, stream_pending_bytes(&connection->stream) > 0);
-}
-
-enum handled connection_refuse(struct connection *connection, enum reason_code code, const char *error)
-{
-    char peer[PEER_TEXT_MAX];
-
-    peer_format(&connection->peer, peer);
-    log_client_limited(LOG_LEVEL_WARNING, client_id_of(connection), peer,
-                       "[Channel] %s (0x%02X %s), closing the connection", error, code, reason_code_name(code));
-    metric_add(METRIC_CONNECTIONS_MALFORMED, 1);
-    connection_close(connection, code,
-                     code == REASON_MALFORMED_PACKET ? "parse_error" : reason_code_name(code));
-    return HANDLED_STOP;
 }
 
 uint8_t *connection_reserve(struct connection *connection, size_t len)
@@ -238,8 +117,6 @@ uint8_t *connection_reserve(struct connection *connection, size_t len)
 
 void connection_commit(struct connection *connection, size_t len)
 {
-    connection->counts.send_oct += len;
-    connection->counts.send_pkt++;
     metric_add(METRIC_PACKETS_SENT, 1);
     stream_commit(&connection_host(connection)->streams, &connection->stream, len);
 }
@@ -261,8 +138,6 @@ static void send_large(struct connection *connection, const struct mqtt_packet *
         connection_close(connection, REASON_UNSPECIFIED_ERROR, "enomem");
         return;
     }
-    connection->counts.send_oct += size;
-    connection->counts.send_pkt++;
     metric_add(METRIC_PACKETS_SENT, 1);
 }
 
@@ -273,6 +148,10 @@ void connection_send(struct connection *connection, const struct mqtt_packet *pa
 
     if (size == 0)
         return;
+    if (size > connection->client_packet_max) { /* [MQTT-3.1.2-24]; who is waiting for it must not wait for ever */
+        connection_close(connection, REASON_SUCCESS, "packet_too_large");
+        return;
+    }
     if (size > STREAM_CHUNK_MAX) {
         send_large(connection, packet, size);
         return;
@@ -307,7 +186,7 @@ static enum handled handle_disconnect(struct connection *connection, const struc
     if (disconnect->code == REASON_SUCCESS)
         connection_close_normal(connection);
     else
-        end(connection, "abnormal_disconnet", false, false); /* sic: the original's word */
+        connection_close_abnormal(connection);
     return HANDLED_STOP;
 }
 
@@ -343,8 +222,7 @@ static enum handled handle_decoded(struct connection *connection, const struct m
     case MQTT_AUTH:
         metric_add(METRIC_PACKETS_AUTH_RECEIVED, 1);
         return connection_refuse(connection, REASON_PROTOCOL_ERROR, "AUTH without an authentication method");
-    default:
-        return connection_refuse(connection, REASON_PROTOCOL_ERROR, "a second CONNECT");
+    default: return connection_refuse(connection, REASON_PROTOCOL_ERROR, "a second CONNECT");
     }
 }
 
@@ -354,25 +232,21 @@ static enum handled handle_packet(struct connection *connection, const struct mq
     const char *error = "malformed packet";
     enum reason_code code;
 
-    connection->counts.recv_pkt++;
-    metric_add(METRIC_PACKETS_RECEIVED, 1);
+    metric_add(METRIC_PACKETS_RECEIVED, connection->hops == 0 || connection->state == CONNECTION_CONNECTED);
     if (UNLIKELY(connection->state == CONNECTION_WAIT_CONNECT)) {
         if (frame->type == MQTT_CONNECT)
             return channel_on_connect(connection, frame, body);
         return connection_refuse(connection, REASON_PROTOCOL_ERROR, "the first packet is not CONNECT");
     }
     switch (frame->type) {
-    case MQTT_PUBLISH:
-        return channel_on_publish(connection, frame, body);
+    case MQTT_PUBLISH: return channel_on_publish(connection, frame, body);
     case MQTT_PUBACK:
     case MQTT_PUBREC:
     case MQTT_PUBREL:
-    case MQTT_PUBCOMP:
-        return channel_on_ack(connection, frame, body);
+    case MQTT_PUBCOMP: return channel_on_ack(connection, frame, body);
     case MQTT_CONNECT:
         return connection_refuse(connection, REASON_PROTOCOL_ERROR, "a second CONNECT"); /* [MQTT-3.1.0-2] */
-    default:
-        break;
+    default: break;
     }
     code = mqtt_decode((enum mqtt_version)connection->version, MQTT_FROM_CLIENT, frame, body, &packet, &error);
     if (code != REASON_SUCCESS)
@@ -384,7 +258,7 @@ static enum handled handle_packet(struct connection *connection, const struct mq
 static void save_rest(struct connection *connection, const uint8_t *rest, size_t len)
 {
     if (len == 0) {
-        free_partial(connection);
+        connection_free_partial(connection);
         return;
     }
     if (len > connection->partial_capacity) {
@@ -435,17 +309,7 @@ static void handle_bytes(struct connection *connection, const uint8_t *data, siz
     if (connection->state < CONNECTION_LINGER)
         save_rest(connection, data + place, len - place);
     else
-        free_partial(connection);
-}
-
-static void on_peer_gone(struct connection *connection, ssize_t result)
-{
-    const char *reason = result == 0 ? "closed" : result == -ECONNRESET ? "econnreset" : result == -ETIMEDOUT ? "etimedout" : "einval";
-
-    if (connection->state == CONNECTION_LINGER)
-        finish(connection);
-    else
-        end(connection, reason, false, false);
+        connection_free_partial(connection);
 }
 
 /* Reads more of a large unfinished packet into its own buffer. */
@@ -506,48 +370,13 @@ static void limit_bytes(struct connection *connection, size_t count)
         connection_pause(connection, pause_ms);
 }
 
-struct hand_over_post {
-    struct post post;
-    struct connection *connection;
-};
-
-/* On the new worker. */
-static void adopt(struct worker *worker, struct post *post)
+/* A client that sends and does not read makes us keep the answers: it is not read either until it has taken them. Twice the
+ * watermark, since up to once is the session's. */
+static void limit_output(struct connection *connection)
 {
-    struct hand_over_post *hand_over = CONTAINER_OF(post, struct hand_over_post, post);
-    struct connection *connection = hand_over->connection;
-    uint64_t deadline_ms = connection->timer.deadline_ms;
-
-    free(hand_over);
-    connection->worker = broker_worker_of(worker);
-    connection->handing_over = false;
-    list_add(connection);
-    timer_start(worker_timers(worker), &connection->timer, deadline_ms);
-    if (worker_watch(worker, &connection->stream.watch, EPOLLIN | EPOLLOUT | EPOLLRDHUP) < 0) {
-        connection->close_reason = "enomem";
-        finish(connection);
-        return;
-    }
-    worker_run_later(worker, &connection->work);
-}
-
-static void hand_over_now(struct connection *connection)
-{
-    struct worker *from = connection->worker->host.worker;
-    struct broker_worker *to = connection->worker->broker->workers[connection->next_worker];
-    struct hand_over_post *hand_over = malloc(sizeof(*hand_over));
-
-    if (hand_over == NULL) {
-        connection->handing_over = false;
-        end(connection, "enomem", false, false);
-        return;
-    }
-    worker_unwatch(from, &connection->stream.watch);
-    timer_stop(worker_timers(from), &connection->timer);
-    worker_run_cancel(from, &connection->work);
-    list_remove(connection);
-    *hand_over = (struct hand_over_post){.post.run = adopt, .connection = connection};
-    worker_post(to->host.worker, &hand_over->post);
+    if (connection_open(connection) &&
+        stream_pending_bytes(&connection->stream) >= 2 * connection->zone->high_watermark_bytes)
+        connection->paused |= PAUSE_OUTPUT;
 }
 
 /* `to_the_end`: the kernel said that the peer has gone; no further event will come. */
@@ -557,71 +386,79 @@ static void read_some(struct connection *connection, bool to_the_end)
     bool full = true;
 
     while (connection_open(connection)) {
-        if (connection->paused) {
-            connection->more_to_read = true;
-            return;
-        }
+        if (connection->paused)
+            return;          /* who goes on again reads to the end */
         if (rounds++ >= 4) { /* the others' turn */
-            connection->more_to_read = true;
-            worker_run_later(connection->worker->host.worker, &connection->work);
+            connection_make_ready(connection);
             return;
         }
         ssize_t got = connection->partial_len >= DIRECT_READ_AT ? read_direct(connection, &full)
-                                                                 : read_pooled(connection, &full);
+                                                                : read_pooled(connection, &full);
         if (got == -EAGAIN || got == -EWOULDBLOCK)
             return;
         if (got <= 0) {
-            on_peer_gone(connection, got);
+            connection_peer_gone(connection, got);
             return;
         }
-        connection->received_ms = connection_now(connection);
-        connection->counts.recv_oct += (uint64_t)got;
+        connection->received_ms = (uint32_t)connection_now(connection);
         metric_add(METRIC_BYTES_RECEIVED, (uint64_t)got);
         limit_bytes(connection, (size_t)got);
+        limit_output(connection);
         if (!full && !to_the_end)
             break;
     }
     if (connection->handing_over)
-        hand_over_now(connection);
+        connection_hand_over_now(connection);
 }
 
-/* Drops what the peer still sends, until it closes too. */
-static void linger_some(struct connection *connection)
+void connection_make_ready(struct connection *connection)
 {
     struct channel_worker *host = connection_host(connection);
-    size_t dropped = 0;
 
-    if (stream_pending_bytes(&connection->stream) > 0) {
-        if (stream_flush(&host->streams, &connection->stream) < 0) {
-            finish(connection);
-            return;
-        }
-        if (stream_pending_bytes(&connection->stream) == 0)
-            shutdown(connection->stream.watch.fd, SHUT_WR);
-    }
-    for (;;) {
-        ssize_t got = stream_read(&connection->stream, host->streams.read_buffer, STREAM_READ_BUFFER);
-        if (got == -EAGAIN || got == -EWOULDBLOCK)
-            return;
-        if (got <= 0 || (dropped += (size_t)got) > LINGER_BYTES_MAX) {
-            finish(connection);
-            return;
-        }
-    }
+    if (connection->is_ready)
+        return;
+    connection->is_ready = true;
+    connection->ready_next = host->ready;
+    host->ready = connection;
+    worker_run_later(connection->worker->host.worker, &host->ready_work);
+}
+
+void connection_make_unready(struct connection *connection)
+{
+    struct connection **link = &connection_host(connection)->ready;
+
+    if (!connection->is_ready)
+        return;
+    while (*link != connection)
+        link = &(*link)->ready_next;
+    *link = connection->ready_next;
+    connection->is_ready = false;
+}
+
+static void unpause(struct connection *connection, enum pause_cause cause)
+{
+    if ((connection->paused & cause) == 0)
+        return;
+    connection->paused &= (uint8_t)~cause;
+    if (connection->paused == 0)
+        connection_make_ready(connection);
 }
 
 static void write_on(struct connection *connection)
 {
-    uint64_t before = stream_pending_bytes(&connection->stream);
+    uint32_t before = stream_pending_bytes(&connection->stream);
 
-    if (before == 0)
+    if (connection->extras != NULL)
+        connection->extras->blocked_since_ms = connection_now(connection); /* it took something */
+    if (before == 0 && !connection->wants_writable && (connection->paused & PAUSE_OUTPUT) == 0)
         return;
     if (stream_flush(&connection_host(connection)->streams, &connection->stream) < 0) {
-        on_peer_gone(connection, -ECONNRESET);
+        connection_peer_gone(connection, -ECONNRESET);
         return;
     }
-    if (stream_pending_bytes(&connection->stream) < before)
-        connection->sent_ms = connection_now(connection);
+    if ((connection->paused & PAUSE_OUTPUT) != 0 &&
+        stream_pending_bytes(&connection->stream) <= connection->zone->high_watermark_bytes)
+        unpause(connection, PAUSE_OUTPUT);
     if (connection->wants_writable &&
         stream_pending_bytes(&connection->stream) <= connection->zone->high_watermark_bytes / 2) {
         connection->wants_writable = false;
@@ -638,7 +475,7 @@ static void connection_on_ready(struct worker *worker, struct io_watch *watch, u
     if (connection->state == CONNECTION_CLOSED || connection->handing_over)
         return;
     if (connection->state == CONNECTION_LINGER) {
-        linger_some(connection);
+        connection_linger(connection);
         return;
     }
     if ((events & EPOLLOUT) != 0)
@@ -647,33 +484,40 @@ static void connection_on_ready(struct worker *worker, struct io_watch *watch, u
         read_some(connection, (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0);
 }
 
-/* Whoever broke off before may go on: unhandled bytes first, then the socket. */
-static void connection_on_work(struct worker *worker, struct work *work)
+/* Whoever broke off before goes on: unhandled bytes first, then the socket. */
+static void go_on(struct connection *connection)
 {
-    struct connection *connection = CONTAINER_OF(work, struct connection, work);
-
-    (void)worker;
     if (connection->state == CONNECTION_LINGER) {
-        linger_some(connection);
+        connection_linger(connection);
+        return;
+    }
+    if (connection->overloaded) {
+        connection_close(connection, REASON_QUOTA_EXCEEDED, "message_queue_too_long");
         return;
     }
     if (!connection_open(connection) || connection->paused)
         return;
     if (connection->partial_len > 0)
         handle_bytes(connection, connection->partial, connection->partial_len);
-    if (connection->handing_over) {
-        hand_over_now(connection);
-    } else if (connection_open(connection) && !connection->paused) {
-        connection->more_to_read = false;
+    if (connection->handing_over)
+        connection_hand_over_now(connection);
+    else if (connection_open(connection) && !connection->paused)
         read_some(connection, true);
-    }
 }
 
-static void unpause(struct connection *connection)
+static void run_ready(struct worker *worker, struct work *work)
 {
-    connection->paused = false;
-    connection->resume_ms = 0;
-    worker_run_later(connection->worker->host.worker, &connection->work);
+    struct channel_worker *host = CONTAINER_OF(work, struct channel_worker, ready_work);
+    struct connection *connection = host->ready;
+
+    (void)worker;
+    host->ready = NULL; /* who becomes ready now waits for the next turn */
+    while (connection != NULL) {
+        struct connection *next = connection->ready_next;
+        connection->is_ready = false;
+        go_on(connection);
+        connection = next;
+    }
 }
 
 static void on_drained(struct worker *worker, struct mailbox_waiter *waiter)
@@ -682,7 +526,7 @@ static void on_drained(struct worker *worker, struct mailbox_waiter *waiter)
 
     (void)worker;
     if (connection_open(extras->owner))
-        unpause(extras->owner);
+        unpause(extras->owner, PAUSE_MAILBOX);
 }
 
 void connection_wait_congestion(struct connection *connection)
@@ -694,7 +538,7 @@ void connection_wait_congestion(struct connection *connection)
     if (extras == NULL || extras->waiter.next != NULL) {
         connection_pause(connection, 10);
     } else {
-        connection->paused = true;
+        connection->paused |= PAUSE_MAILBOX;
         extras->waiter.resume = on_drained;
         worker_wait_for_drain(worker->host.worker, worker->congested, &extras->waiter);
     }
@@ -703,31 +547,48 @@ void connection_wait_congestion(struct connection *connection)
 
 void connection_pause(struct connection *connection, uint64_t pause_ms)
 {
-    connection->paused = true;
-    connection->resume_ms = connection_now(connection) + pause_ms;
+    struct connection_extras *extras = connection_extras_get(connection);
+
+    if (extras == NULL)
+        return; /* a limit that is not kept for once, rather than a client that is never read again */
+    uint64_t resume_ms = connection_now(connection) + pause_ms;
+    connection->paused |= PAUSE_RATE;
+    extras->resume_ms = resume_ms > extras->resume_ms ? resume_ms : extras->resume_ms;
     connection_start_timer(connection);
 }
 
+/* When a socket that takes nothing is given up. */
 static uint64_t send_timeout_at(const struct connection *connection)
 {
     const struct listener_options *options = listener_options_of(connection->listener);
 
-    if (!options->send_timeout_close || options->send_timeout_ms == 0 || !connection->stream.blocked)
+    if (!options->send_timeout_close || options->send_timeout_ms == 0 || connection->extras == NULL ||
+        !connection->stream.blocked)
         return UINT64_MAX;
-    return connection->sent_ms + options->send_timeout_ms;
+    return connection->extras->blocked_since_ms + options->send_timeout_ms;
+}
+
+/* Milliseconds since something came. */
+static uint32_t silence_ms(const struct connection *connection, uint64_t now_ms)
+{
+    int32_t silence = (int32_t)((uint32_t)now_ms - connection->received_ms);
+
+    return silence < 0 ? 0 : (uint32_t)silence; /* the clock of the worker it came from may be a little ahead */
 }
 
 void connection_start_timer(struct connection *connection)
 {
     struct timer_wheel *timers = worker_timers(connection->worker->host.worker);
-    uint64_t deadline = send_timeout_at(connection);
+    uint64_t now_ms = connection_now(connection), deadline = send_timeout_at(connection);
 
     if (connection->state != CONNECTION_CONNECTED)
         return;
-    if (connection->keep_alive_ms > 0 && connection->received_ms + connection->keep_alive_ms < deadline)
-        deadline = connection->received_ms + connection->keep_alive_ms;
-    if (connection->resume_ms > 0 && connection->resume_ms < deadline)
-        deadline = connection->resume_ms;
+    if (connection->keep_alive_ms > 0) {
+        uint64_t keep_alive_at = now_ms - silence_ms(connection, now_ms) + connection->keep_alive_ms;
+        deadline = keep_alive_at < deadline ? keep_alive_at : deadline;
+    }
+    if (connection->extras != NULL && connection->extras->resume_ms > 0 && connection->extras->resume_ms < deadline)
+        deadline = connection->extras->resume_ms;
     if (deadline == UINT64_MAX)
         timer_stop(timers, &connection->timer);
     else
@@ -739,7 +600,7 @@ static void connection_on_due(struct timer *timer, uint64_t now_ms)
     struct connection *connection = CONTAINER_OF(timer, struct connection, timer);
 
     if (connection->state == CONNECTION_LINGER) {
-        finish(connection);
+        connection_finish(connection);
         return;
     }
     if (connection->state == CONNECTION_WAIT_CONNECT) {
@@ -747,16 +608,18 @@ static void connection_on_due(struct timer *timer, uint64_t now_ms)
         return;
     }
     if (connection->paused)
-        connection->received_ms = now_ms; /* it is we who do not read */
-    if (connection->resume_ms > 0 && now_ms >= connection->resume_ms)
-        unpause(connection);
-    if (connection->keep_alive_ms > 0 && now_ms - connection->received_ms >= connection->keep_alive_ms) {
+        connection->received_ms = (uint32_t)now_ms; /* it is we who do not read */
+    if (connection->extras != NULL && connection->extras->resume_ms > 0 && now_ms >= connection->extras->resume_ms) {
+        connection->extras->resume_ms = 0;
+        unpause(connection, PAUSE_RATE);
+    }
+    if (connection->keep_alive_ms > 0 && silence_ms(connection, now_ms) >= connection->keep_alive_ms) {
         metric_add(METRIC_CONNECTIONS_KEEPALIVE_TIMEOUT, 1);
         connection_close(connection, REASON_KEEP_ALIVE_TIMEOUT, "keepalive_timeout");
         return;
     }
     if (now_ms >= send_timeout_at(connection)) {
-        end(connection, "etimedout", false, false);
+        connection_peer_gone(connection, -ETIMEDOUT);
         return;
     }
     connection_start_timer(connection);
@@ -766,20 +629,10 @@ static void on_stream_blocked(struct stream *stream)
 {
     struct connection *connection = CONTAINER_OF(stream, struct connection, stream);
 
-    if (connection->state != CONNECTION_CONNECTED)
+    if (connection->state != CONNECTION_CONNECTED || connection_extras_get(connection) == NULL)
         return;
-    connection->sent_ms = connection_now(connection);
+    connection->extras->blocked_since_ms = connection_now(connection);
     connection_start_timer(connection);
-}
-
-void connection_hand_over(struct connection *connection, struct broker_worker *to)
-{
-    if (connection->hops++ >= HAND_OVER_MAX) { /* two workers that never agree: give up rather than go round */
-        connection_close(connection, REASON_SERVER_BUSY, "server_busy");
-        return;
-    }
-    connection->handing_over = true;
-    connection->next_worker = (uint8_t)worker_index(to->host.worker);
 }
 
 void channel_on_accept(struct worker *worker, struct listener *listener, int fd, const struct sockaddr_storage *peer)
@@ -798,19 +651,34 @@ void channel_on_accept(struct worker *worker, struct listener *listener, int fd,
     connection->listener = listener;
     connection->zone = listener_context(listener);
     connection->timer.on_due = connection_on_due;
-    connection->work.run = connection_on_work;
     connection->link.ops = &channel_link_ops;
     connection->peer = peer_from(peer);
-    connection->received_ms = worker_now_ms(worker);
-    connection->close_reason = "closed";
+    connection->received_ms = (uint32_t)worker_now_ms(worker);
     connection->version = MQTT_V3_1_1;
-    list_add(connection);
+    connection->client_packet_max = UINT32_MAX;
+    connection_list_add(connection);
     if (worker_watch(worker, &connection->stream.watch, EPOLLIN | EPOLLOUT | EPOLLRDHUP) < 0) {
-        finish(connection);
+        connection_release(connection, "enomem");
+        connection_finish(connection);
         return;
     }
-    timer_start(worker_timers(worker), &connection->timer,
-                worker_now_ms(worker) + connection->zone->idle_timeout_ms);
+    timer_start(worker_timers(worker), &connection->timer, worker_now_ms(worker) + connection->zone->idle_timeout_ms);
+}
+
+/* Those still in the ready list wait for the next turn. */
+static void free_closed(struct channel_worker *host)
+{
+    struct connection **link = &host->closed;
+
+    while (*link != NULL) {
+        struct connection *connection = *link;
+        if (connection->is_ready) {
+            link = &connection->next;
+            continue;
+        }
+        *link = connection->next;
+        free(connection);
+    }
 }
 
 static void channel_turn_end(struct worker *worker, void *context)
@@ -823,13 +691,17 @@ static void channel_turn_end(struct worker *worker, void *context)
     if (host->streams.bytes_sent > 0)
         metric_add(METRIC_BYTES_SENT, host->streams.bytes_sent);
     host->streams.bytes_sent = 0;
-    while (host->closed != NULL) {
-        struct connection *next = host->closed->next;
-        free(host->closed);
-        host->closed = next;
-    }
+    free_closed(host);
     here->congested = NULL;
     broker_turn_end(here);
+}
+
+static void on_stream_failed(struct stream *stream)
+{
+    struct connection *connection = CONTAINER_OF(stream, struct connection, stream);
+
+    if (connection->state != CONNECTION_CLOSED)
+        connection_peer_gone(connection, -ECONNRESET);
 }
 
 int channel_init(struct broker *broker)
@@ -840,6 +712,8 @@ int channel_init(struct broker *broker)
         if (here->channel == NULL || stream_pool_init(&here->channel->streams) < 0)
             return -ENOMEM;
         here->channel->streams.on_blocked = on_stream_blocked;
+        here->channel->streams.on_failed = on_stream_failed;
+        here->channel->ready_work.run = run_ready;
         worker_set_turn_end(here->host.worker, channel_turn_end);
     }
     return 0;
@@ -852,9 +726,9 @@ void channel_fini(struct broker *broker)
         if (here == NULL || here->channel == NULL)
             continue;
         while (here->channel->closed != NULL) {
-            struct connection *next = here->channel->closed->next;
-            free(here->channel->closed);
-            here->channel->closed = next;
+            struct connection *closed = here->channel->closed;
+            here->channel->closed = closed->next;
+            free(closed);
         }
         stream_pool_fini(&here->channel->streams);
         free(here->channel);

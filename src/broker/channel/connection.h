@@ -30,6 +30,13 @@ enum connection_state {
     CONNECTION_CLOSED,
 };
 
+/* Why a connection is not read for a while; each cause ends by itself. */
+enum pause_cause {
+    PAUSE_MAILBOX = 1, /* a worker's mailbox is full */
+    PAUSE_RATE = 2,    /* a rate limit of ours */
+    PAUSE_OUTPUT = 4,  /* the client does not read what it is sent */
+};
+
 #define PEER_TEXT_MAX 56 /* bytes: "[ipv6]:port" with its zero */
 
 /* An IPv4 address is kept as IPv4-mapped. */
@@ -49,25 +56,22 @@ struct token_bucket {
     uint64_t filled_ms;
 };
 
-
 /* What only some connections need; made when first used. */
 struct connection_extras {
     struct slice user_name;  /* owned; data NULL: none */
     struct slice mountpoint; /* owned, expanded; data NULL: none */
     struct alias_table *aliases_in;
     struct alias_table *aliases_out;
-    uint16_t alias_out_max; /* what the client allows and we use; 0: none */
     struct token_bucket publish_bucket; /* burst 0: off */
     struct token_bucket byte_bucket;
     struct mailbox_waiter waiter; /* waits for a worker's mailbox */
     struct connection *owner;
+    uint64_t blocked_since_ms; /* while stream.blocked: the socket has taken nothing since */
+    uint64_t resume_ms;        /* a rate limit holds reading until then; 0: no */
+    uint16_t alias_out_max;    /* what the client allows and we use; 0: none */
 };
 
-struct connection_counts {
-    uint64_t recv_oct, send_oct;
-    uint32_t recv_pkt, recv_msg, send_pkt, send_msg;
-};
-
+/* Kept small: there is one for every idle client (docs/benchmarks.md). */
 struct connection {
     struct stream stream;
     struct session_link link;
@@ -77,33 +81,29 @@ struct connection {
     struct connection_extras *extras; /* NULL: none */
     struct connection *next;          /* the worker's list; behind its end, the list of closed ones */
     struct connection *prev;
-    uint8_t *partial; /* what was read and not handled yet */
+    struct connection *ready_next; /* in the worker's list of those that have something to do next turn */
+    uint8_t *partial;              /* what was read and not handled yet */
     uint32_t partial_len;
     uint32_t partial_capacity;
-    struct timer timer; /* CONNECT must come, keep alive, a blocked send, a rate limit, lingering */
-    struct work work;   /* read on, or look at `partial` again */
-    uint64_t sequence;  /* rises; for listing */
-    uint64_t connected_at_ms; /* monotonic */
-    uint64_t received_ms;     /* last time something came */
-    uint64_t sent_ms;         /* last time the socket took something */
-    uint64_t resume_ms;       /* a rate limit holds reading until then; 0: no */
-    struct connection_counts counts;
-    struct peer_address peer;
+    struct timer timer;         /* CONNECT must come, keep alive, a blocked send, a rate limit, lingering */
+    uint64_t sequence;          /* rises on one worker; for listing */
+    uint32_t received_ms;       /* low bits of the clock when something last came */
+    uint32_t connected_at_s;    /* monotonic clock */
     uint32_t client_packet_max; /* bytes; the client's Maximum Packet Size */
     uint32_t keep_alive_ms;     /* silence that ends the connection; 0: off */
-    uint16_t receive_maximum;   /* the client's */
-    uint8_t state;              /* enum connection_state */
-    uint8_t version;            /* enum mqtt_version */
-    uint8_t hops;               /* how often it was handed on */
-    uint8_t next_worker;        /* index, while handing over */
+    struct peer_address peer;
+    uint8_t state;       /* enum connection_state */
+    uint8_t version;     /* enum mqtt_version */
+    uint8_t hops;        /* how often it was handed on */
+    uint8_t next_worker; /* index, while handing over */
+    uint8_t paused;      /* why it is not read: a set of enum pause_cause */
     bool is_bridge : 1;
     bool clean_start : 1;
     bool problem_information : 1; /* reason strings may be sent */
-    bool paused : 1;              /* not reading: mailbox or rate limit */
-    bool more_to_read : 1;        /* the socket was left with data */
     bool wants_writable : 1;      /* the session waits for room in the output */
     bool handing_over : 1;
-    const char *close_reason; /* static word */
+    bool is_ready : 1;   /* in the ready list */
+    bool overloaded : 1; /* over force_shutdown_policy: to be closed in the next turn */
 };
 
 /* Per worker. */
@@ -112,7 +112,10 @@ struct channel_worker {
     struct connection *head; /* connected and waiting ones, by rising sequence */
     struct connection *tail;
     struct connection *closed; /* freed at the turn's end */
+    struct connection *ready;  /* read on, or look at `partial` again, in the next turn */
+    struct work ready_work;
     uint64_t last_sequence;
+    bool closing; /* channel_close_all(): nobody is taken on any more */
     uint32_t connection_count;
 };
 
@@ -134,16 +137,26 @@ static inline bool connection_open(const struct connection *connection)
 
 /* How a packet's handler ended. */
 enum handled {
-    HANDLED,       /* go on with the next packet */
-    HANDLED_STOP,  /* the connection was closed, paused or handed over: look at its state */
-    HANDLED_AGAIN, /* paused before this packet: it must come again */
+    HANDLED,             /* go on with the next packet */
+    HANDLED_STOP,        /* the connection was closed, paused or handed over: look at its state */
+    HANDLED_AGAIN,       /* paused before this packet: it must come again */
     HANDLED_TOOK_BUFFER, /* a message took the partial buffer over; nothing was behind the packet */
 };
 
-/* connection.c: ends. `code` is sent in a DISCONNECT to v5 clients when it is not 0 and the client was connected. `reason`
+/* connection_end.c: ends. `code` is sent in a DISCONNECT to v5 clients when it is not 0 and the client was connected. `reason`
  * is the static word of logs and counts. `drop_will` after a normal DISCONNECT. Closed already is fine. */
 void connection_close(struct connection *connection, enum reason_code code, const char *reason);
 void connection_close_normal(struct connection *connection);
+/* DISCONNECT with another reason than 0: the will goes out. */
+void connection_close_abnormal(struct connection *connection);
+/* The peer has closed (`result` 0) or the socket failed (-errno). */
+void connection_peer_gone(struct connection *connection, ssize_t result);
+/* A lingering connection is readable, writable or new: drops what comes, until the peer closes too. */
+void connection_linger(struct connection *connection);
+/* The very end, without a word; the memory goes at the turn's end. */
+void connection_finish(struct connection *connection);
+/* Counts the connection out of its listener, with a static word; once in its life. */
+void connection_release(struct connection *connection, const char *reason);
 /* The peer broke the protocol: logs `error` (static text), answers and closes. */
 enum handled connection_refuse(struct connection *connection, enum reason_code code, const char *error);
 /* Room for a whole small packet in the output, and its commitment. NULL when memory is short. */
@@ -158,11 +171,22 @@ struct slice connection_mountpoint(const struct connection *connection);
 void connection_wait_congestion(struct connection *connection);
 /* Stops reading for `pause_ms`. */
 void connection_pause(struct connection *connection, uint64_t pause_ms);
-/* Once the handler has returned, hands the connection with its CONNECT and what came behind it to another worker. */
+/* connection_move.c: once the handler has returned, hands the connection with its CONNECT and what came behind it to another worker. */
 void connection_hand_over(struct connection *connection, struct broker_worker *to);
+/* The handler has returned, and what was unhandled is kept in `partial`: off it goes. The connection is no longer ours. */
+void connection_hand_over_now(struct connection *connection);
 /* Takes `count` tokens; milliseconds to wait when there are not enough (they are owed then). */
 uint64_t token_bucket_take(struct token_bucket *bucket, double count, uint64_t now_ms);
 void connection_start_timer(struct connection *connection);
+/* Lets the connection read on in the next turn. */
+void connection_make_ready(struct connection *connection);
+/* Not ready is fine. */
+void connection_make_unready(struct connection *connection);
+/* The worker's list of connections. */
+void connection_list_add(struct connection *connection);
+void connection_list_remove(struct connection *connection);
+/* The partial buffer is not needed. */
+void connection_free_partial(struct connection *connection);
 
 /* connect.c */
 enum handled channel_on_connect(struct connection *connection, const struct mqtt_frame *frame, const uint8_t *body);

@@ -18,11 +18,11 @@ static struct connection *connection_of(struct session_link *link)
 /* The parts of one PUBLISH before it is written. */
 struct frame_plan {
     struct slice topic;
-    uint16_t alias;           /* 0: none */
-    uint32_t expiry_left_s;   /* with has_expiry */
-    uint32_t properties_len;  /* v5: without the length itself */
+    uint16_t alias;          /* 0: none */
+    uint32_t expiry_left_s;  /* with has_expiry */
+    uint32_t properties_len; /* v5: without the length itself */
     uint32_t remaining_len;
-    uint32_t payload_copied;  /* the whole payload or nothing */
+    uint32_t payload_copied; /* the whole payload or nothing */
 };
 
 static struct slice without_mountpoint(const struct connection *connection, struct slice topic)
@@ -64,8 +64,7 @@ static uint64_t plan_frame(const struct connection *connection, const struct ses
         remaining += mqtt_varint_size(plan->properties_len) + plan->properties_len;
     }
     plan->remaining_len = (uint32_t)remaining;
-    return remaining > MQTT_REMAINING_LENGTH_MAX ? UINT64_MAX
-                                                 : 1 + mqtt_varint_size((uint32_t)remaining) + remaining;
+    return remaining > MQTT_REMAINING_LENGTH_MAX ? UINT64_MAX : 1 + mqtt_varint_size((uint32_t)remaining) + remaining;
 }
 
 static uint8_t *put_bytes(uint8_t *out, const void *bytes, size_t len)
@@ -115,12 +114,10 @@ static uint8_t *put_frame(uint8_t *out, const struct connection *connection, con
     return put_bytes(out, publish->message->payload, plan->payload_copied);
 }
 
-static void count_sent(struct connection *connection, const struct session_publish *publish, size_t payload_by_ref)
+static void count_sent(const struct session_publish *publish)
 {
-    connection->counts.send_oct += payload_by_ref;
     if (UNLIKELY(publish->message->sys))
         return;
-    connection->counts.send_msg++;
     metric_add(METRIC_PACKETS_PUBLISH_SENT, 1);
     metric_add(METRIC_MESSAGES_SENT, 1);
     metric_add(publish->qos == 0   ? METRIC_MESSAGES_QOS0_SENT
@@ -152,7 +149,7 @@ static enum session_write write_frame(struct connection *connection, const struc
     put_frame(out, connection, publish, plan);
     connection_commit(connection, head_len + plan->payload_copied);
     if (plan->payload_copied == message->payload_len) {
-        count_sent(connection, publish, 0);
+        count_sent(publish);
         return SESSION_WRITTEN;
     }
     if (stream_write_ref(&connection_host(connection)->streams, &connection->stream, message_payload(message),
@@ -161,7 +158,7 @@ static enum session_write write_frame(struct connection *connection, const struc
         connection->stream.failed = true; /* half a packet is out: nothing sensible can follow */
         return SESSION_WRITE_FAILED;
     }
-    count_sent(connection, publish, message->payload_len);
+    count_sent(publish);
     return SESSION_WRITTEN;
 }
 
@@ -193,7 +190,7 @@ static enum session_write write_long(struct connection *connection, const struct
         connection->stream.failed = true;
         return SESSION_WRITE_FAILED;
     }
-    count_sent(connection, publish, size);
+    count_sent(publish);
     return SESSION_WRITTEN;
 }
 
@@ -216,6 +213,7 @@ static enum session_write link_publish(struct session_link *link, const struct s
 {
     struct connection *connection = connection_of(link);
     struct frame_plan plan = {.topic = slice_make(publish->message->topic, publish->message->topic_len)};
+    enum session_write result;
     uint64_t size;
 
     plan.topic = without_mountpoint(connection, plan.topic);
@@ -228,8 +226,12 @@ static enum session_write link_publish(struct session_link *link, const struct s
         size = plan_frame(connection, publish, &plan);
     }
     if (UNLIKELY(size - publish->message->payload_len > STREAM_CHUNK_MAX))
-        return write_long(connection, publish, &plan, size);
-    return write_frame(connection, publish, &plan, size);
+        result = write_long(connection, publish, &plan, size);
+    else
+        result = write_frame(connection, publish, &plan, size);
+    if (UNLIKELY(result == SESSION_WRITE_FAILED && plan.alias > 0))
+        connection->stream.failed = true; /* the client will never learn the alias: nothing sensible can follow */
+    return result;
 }
 
 static void link_pubrel(struct session_link *link, uint16_t packet_id)
@@ -253,6 +255,14 @@ static bool link_writable(struct session_link *link)
     return false;
 }
 
+static void link_overload(struct session_link *link)
+{
+    struct connection *connection = connection_of(link);
+
+    connection->overloaded = true;
+    connection_make_ready(connection);
+}
+
 static void link_close(struct session_link *link, enum reason_code code, const char *reason)
 {
     connection_close(connection_of(link), code, reason);
@@ -262,5 +272,6 @@ const struct session_link_ops channel_link_ops = {
     .publish = link_publish,
     .pubrel = link_pubrel,
     .writable = link_writable,
+    .overload = link_overload,
     .close = link_close,
 };

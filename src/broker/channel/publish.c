@@ -21,8 +21,7 @@ void channel_send_ack(struct connection *connection, enum mqtt_type type, uint16
 
     if (UNLIKELY(out == NULL))
         return;
-    connection_commit(connection,
-                      mqtt_encode_ack((enum mqtt_version)connection->version, type, packet_id, code, out));
+    connection_commit(connection, mqtt_encode_ack((enum mqtt_version)connection->version, type, packet_id, code, out));
     metric_add(type == MQTT_PUBACK   ? METRIC_PACKETS_PUBACK_SENT
                : type == MQTT_PUBREC ? METRIC_PACKETS_PUBREC_SENT
                : type == MQTT_PUBREL ? METRIC_PACKETS_PUBREL_SENT
@@ -95,7 +94,6 @@ static struct message *make_message(struct connection *connection, const struct 
         .payload = publish->payload,
         .client_id = session_client_id(session),
         .properties = connection->version >= MQTT_V5 ? &publish->properties : NULL,
-        .from_uid = session->uid,
         .now_ms = connection_now(connection),
         .qos = publish->qos,
         .retain = publish->retain,
@@ -118,9 +116,7 @@ static enum handled begin_qos2(struct connection *connection, const struct mqtt_
 {
     *out_new = false;
     switch (session_on_publish_qos2(connection->link.session, publish->packet_id)) {
-    case SESSION_QOS2_NEW:
-        *out_new = true;
-        return HANDLED;
+    case SESSION_QOS2_NEW: *out_new = true; return HANDLED;
     case SESSION_QOS2_DUPLICATE: /* sent again: acknowledged again, not published again [MQTT-4.3.3-10] */
         channel_send_ack(connection, MQTT_PUBREC, publish->packet_id,
                          publish->dup ? REASON_SUCCESS : REASON_PACKET_ID_IN_USE);
@@ -129,9 +125,7 @@ static enum handled begin_qos2(struct connection *connection, const struct mqtt_
         metric_add(METRIC_MESSAGES_QOS2_DROPPED, 1);
         return connection_refuse(connection, REASON_RECEIVE_MAXIMUM_EXCEEDED,
                                  "more QoS 2 messages wait for PUBREL than max_awaiting_rel");
-    default:
-        connection_close(connection, REASON_IMPLEMENTATION_SPECIFIC_ERROR, "enomem");
-        return HANDLED_STOP;
+    default: connection_close(connection, REASON_IMPLEMENTATION_SPECIFIC_ERROR, "enomem"); return HANDLED_STOP;
     }
 }
 
@@ -181,7 +175,6 @@ enum handled channel_on_publish(struct connection *connection, const struct mqtt
     code = mqtt_decode_publish((enum mqtt_version)connection->version, MQTT_FROM_CLIENT, frame, body, &publish, &error);
     if (UNLIKELY(code != REASON_SUCCESS))
         return connection_refuse(connection, code, error);
-    connection->counts.recv_msg++;
     metric_add(METRIC_PACKETS_PUBLISH_RECEIVED, 1);
     metric_add(METRIC_MESSAGES_RECEIVED, 1);
     metric_add(METRIC_MESSAGES_QOS0_RECEIVED + publish.qos * 2u, 1);
@@ -284,13 +277,9 @@ enum handled channel_on_ack(struct connection *connection, const struct mqtt_fra
     if (UNLIKELY(code != REASON_SUCCESS))
         return connection_refuse(connection, code, error);
     switch (frame->type) {
-    case MQTT_PUBACK:
-        return on_puback(connection, &ack);
-    case MQTT_PUBREC:
-        return on_pubrec(connection, &ack);
-    case MQTT_PUBREL:
-        return on_pubrel(connection, &ack);
-    default:
-        return on_pubcomp(connection, &ack);
+    case MQTT_PUBACK: return on_puback(connection, &ack);
+    case MQTT_PUBREC: return on_pubrec(connection, &ack);
+    case MQTT_PUBREL: return on_pubrel(connection, &ack);
+    default: return on_pubcomp(connection, &ack);
     }
 }

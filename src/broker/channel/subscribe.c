@@ -5,8 +5,7 @@
 
 #include "base/log.h"
 #include "base/metrics.h"
-#include "broker/retainer/retainer.h"
-#include "broker/session/retained_backlog.h"
+#include "broker/session/retained_feed.h"
 #include "broker/session/subscription.h"
 #include "mqtt/message.h"
 #include "mqtt/topic.h"
@@ -27,7 +26,7 @@ static bool mount(const struct connection *connection, struct request *request)
     request->mounted = NULL;
     if (mountpoint.len == 0)
         return true;
-    if (mountpoint.len + filter.len > MQTT_TOPIC_LEN_MAX)
+    if (mountpoint.len + filter.len + request->filter.group.len >= MQTT_TOPIC_LEN_MAX)
         return false;
     request->mounted = malloc(mountpoint.len + filter.len);
     if (request->mounted == NULL)
@@ -65,8 +64,8 @@ static enum reason_code check_filter(const struct connection *connection, const 
     return REASON_SUCCESS;
 }
 
-static enum reason_code subscribe_one(struct connection *connection, struct request *request,
-                                      uint32_t subscription_id, bool *out_is_new)
+static enum reason_code subscribe_one(struct connection *connection, struct request *request, uint32_t subscription_id,
+                                      bool *out_is_new)
 {
     struct session *session = connection->link.session;
     uint32_t max = connection->zone->session.max_subscriptions;
@@ -76,6 +75,8 @@ static enum reason_code subscribe_one(struct connection *connection, struct requ
         return code;
     if (!mount(connection, request))
         return REASON_IMPLEMENTATION_SPECIFIC_ERROR;
+    if (request->mounted != NULL && !mqtt_filter_valid(request->filter.filter))
+        return REASON_TOPIC_FILTER_INVALID; /* a mountpoint without a last slash before "#" */
     if (max > 0 && session->subscriptions.count >= max && subscription_find(session, &request->filter) == NULL)
         return REASON_QUOTA_EXCEEDED;
     if (subscription_add(session, &request->filter, &request->options, subscription_id, out_is_new) < 0)
@@ -83,48 +84,29 @@ static enum reason_code subscribe_one(struct connection *connection, struct requ
     return (enum reason_code)request->options.qos;
 }
 
-struct retained_visit {
-    struct session *session;
-    uint32_t subscription_id;
-    uint8_t qos;
-};
-
-static void collect_retained(void *context, struct message *message)
-{
-    const struct retained_visit *visit = context;
-    bool upgrade = visit->session->zone->session.upgrade_qos;
-    bool lower = upgrade ? message->qos > visit->qos : message->qos < visit->qos;
-    struct delivery_item item = {
-        .message = message_ref(message),
-        .subscription_id = visit->subscription_id,
-        .qos = lower ? message->qos : visit->qos,
-        .retain = true,
-    };
-
-    if (retained_backlog_push_take(&visit->session->retained, &item) < 0)
-        message_unref(message);
-}
-
 /* Retained messages for a subscription just made; the SUBACK is before them in the output [MQTT-3.3.1-9 ff.]. */
-static void send_retained(struct connection *connection, const struct request *request, uint32_t subscription_id,
-                          bool is_new)
+static void queue_retained(struct connection *connection, const struct request *request, uint32_t subscription_id,
+                           bool is_new)
 {
     struct session *session = connection->link.session;
-    struct retained_visit visit = {
-        .session = session, .subscription_id = subscription_id, .qos = request->options.qos};
+    struct retained_request wanted = {
+        .filter = request->filter.filter,
+        .subscription_id = subscription_id,
+        .qos = request->options.qos,
+        .upgrade_qos = connection->zone->session.upgrade_qos,
+    };
     uint8_t handling = request->options.retain_handling;
 
     if (request->filter.group.data != NULL || handling == 2 || (handling == 1 && !is_new))
         return;
-    retainer_match(connection->worker->broker->retainer, request->filter.filter, connection_now(connection),
-                   collect_retained, &visit);
+    if (session_push_retained(session, &wanted) < 0)
+        metric_add(METRIC_MESSAGES_DROPPED_NO_MEMORY, 1);
 }
 
 static void send_suback(struct connection *connection, enum mqtt_type type, uint16_t packet_id, uint8_t *codes,
                         uint32_t count)
 {
-    struct mqtt_packet packet = {.type = type,
-                                 .suback = {.packet_id = packet_id, .codes = slice_make(codes, count)}};
+    struct mqtt_packet packet = {.type = type, .suback = {.packet_id = packet_id, .codes = slice_make(codes, count)}};
 
     for (uint32_t i = 0; i < count && connection->version < MQTT_V5; i++) {
         if (codes[i] >= REASON_UNSPECIFIED_ERROR)
@@ -206,7 +188,7 @@ static void send_all_retained(struct connection *connection, const struct mqtt_s
         parse_filter(text, &request.filter, &code);
         adjust_options(connection, &request.options);
         if (mount(connection, &request))
-            send_retained(connection, &request, subscription_id, (outcomes[i] & WAS_NEW) != 0);
+            queue_retained(connection, &request, subscription_id, (outcomes[i] & WAS_NEW) != 0);
         free(request.mounted);
     }
     session_drain(connection->link.session);
@@ -230,7 +212,8 @@ static void serve_filters(struct connection *connection, const struct mqtt_subsc
         free(request.mounted);
     }
     send_suback(connection, MQTT_SUBACK, subscribe->packet_id, codes, subscribe->filter_count);
-    send_all_retained(connection, subscribe, subscription_id, outcomes);
+    if (connection_open(connection))
+        send_all_retained(connection, subscribe, subscription_id, outcomes);
 }
 
 enum handled channel_on_subscribe(struct connection *connection, const struct mqtt_subscribe *subscribe)
@@ -249,7 +232,7 @@ enum handled channel_on_subscribe(struct connection *connection, const struct mq
     }
     serve_filters(connection, subscribe, codes, codes + subscribe->filter_count);
     free(codes);
-    return HANDLED;
+    return connection_open(connection) ? HANDLED : HANDLED_STOP;
 }
 
 static enum reason_code unsubscribe_one(struct connection *connection, struct slice text)

@@ -24,7 +24,7 @@ struct retained_index {
     struct retained_options options;
     struct rcu_table *table; /* of entries */
     uint64_t seed;
-    uint64_t count;         /* topics, also those being added */
+    uint64_t count; /* topics, also those being added */
     uint64_t entry_bytes;
     uint64_t message_bytes;
     pthread_mutex_t list_lock; /* after a shard's */
@@ -335,8 +335,8 @@ static bool comparison_advance(struct comparison *at, struct step *out_step)
     at->filter_start = at->filter_end + 1;
     if (at->filter_start <= at->filter.len)
         return false;
-    *out_step =
-        at->topic_start > at->topic.len ? (struct step){.kind = STEP_MATCH} : step_past(at->topic, at->topic_end);
+    *out_step = at->topic_start > at->topic.len ? (struct step){.kind = STEP_MATCH}
+                                                : step_past(at->topic, at->topic_end);
     return true;
 }
 
@@ -347,7 +347,7 @@ static struct step step_of(struct slice topic, struct slice filter)
 
     if (filter.len == 0)
         return (struct step){.kind = STEP_MATCH};
-    /* Past all topics that start with `$` [MQTT-4.7.2-1]; what follows them starts with the next byte or a later one. */
+    /* Past all topics that start with `$` [MQTT-4.7.2-1], to the next byte. */
     if (topic.data[0] == '$' && (filter.data[0] == '+' || filter.data[0] == '#'))
         return (struct step){STEP_SEEK, {SLICE_LITERAL("%"), {NULL, 0}}};
     while (!comparison_advance(&at, &step))
@@ -371,12 +371,9 @@ static struct topic_entry *entry_after(const struct retained_index *index, const
 {
     switch (step->kind) {
     case STEP_MATCH:
-    case STEP_NEXT:
-        return topic_entry_next(entry);
-    case STEP_SEEK:
-        return entry_seek(index, entry, &step->key);
-    case STEP_END:
-        break;
+    case STEP_NEXT: return topic_entry_next(entry);
+    case STEP_SEEK: return entry_seek(index, entry, &step->key);
+    case STEP_END: break;
     }
     return NULL;
 }
@@ -405,8 +402,7 @@ static int match_exact(const struct retained_index *index, struct slice topic,
 }
 
 int retained_index_match(const struct retained_index *index, struct slice filter, struct retained_cursor *cursor,
-                         uint32_t limit, void (*visit)(void *context, struct slice topic, void *message),
-                         void *context)
+                         uint32_t limit, void (*visit)(void *context, struct slice topic, void *message), void *context)
 {
     struct topic_key from = {slice_make(cursor->topic, cursor->len), {NULL, 0}};
     size_t literal_len = filter.len == 0 ? 0 : literal_end(filter, 0);

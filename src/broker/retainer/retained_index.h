@@ -22,10 +22,10 @@
 struct retained_index;
 
 struct retained_options {
-    void (*ref)(void *message);                  /* takes a reference */
-    void (*unref)(void *message);                /* drops one; on any thread */
+    void (*ref)(void *message);                   /* takes a reference */
+    void (*unref)(void *message);                 /* drops one; on any thread */
     size_t (*message_bytes)(const void *message); /* its memory, for retained_index_bytes(); NULL: not counted */
-    uint64_t count_max;                          /* topics; 0: no limit */
+    uint64_t count_max;                           /* topics; 0: no limit */
 };
 
 /* NULL when memory is short. Thread: start-up. */
@@ -56,13 +56,13 @@ struct retained_cursor {
 /* Frees what it holds; needed only when a match is given up before its end. */
 void retained_cursor_fini(struct retained_cursor *cursor);
 
-/* Calls `visit` for messages whose topic matches the (valid) filter, in the order of their topics' levels, looking at no
- * more than `limit` (at least 1) topics. An empty filter matches every topic; a leading wildcard none that
+/* Calls `visit` for messages whose topic matches the (valid) filter, in the order of their topics' levels, looking
+ * at no more than `limit` (at least 1) topics. An empty filter matches every topic; a leading wildcard none that
  * starts with `$` [MQTT-4.7.2-1]. `topic` and `message` are borrowed until the caller's next quiescent state; who
  * wants to keep the message takes a reference.
  * Returns 1 when there may be more: call again with the same cursor and filter, also after quiescent states; 0 at the
- * end; -ENOMEM when there was more but no memory to remember where. The cursor is all zero again after 0 and -ENOMEM. What is
- * there from the first call to the last is visited exactly once. Thread: any, online. */
+ * end; -ENOMEM when there was more but no memory to remember where. The cursor is all zero again after 0 and
+ * -ENOMEM. What is there from the first call to the last is visited exactly once. Thread: any, online. */
 MUST_USE int retained_index_match(const struct retained_index *index, struct slice filter,
                                   struct retained_cursor *cursor, uint32_t limit,
                                   void (*visit)(void *context, struct slice topic, void *message), void *context);

@@ -5,13 +5,10 @@
 
 #include "base/log.h"
 #include "base/metrics.h"
-#include "broker/retainer/retained_index.h"
 #include "mqtt/message.h"
 
 #include <errno.h>
 #include <stdlib.h>
-
-#define MATCH_SLICE 1000 /* topics looked at in one step */
 
 struct retainer {
     struct retained_index *index;
@@ -116,19 +113,18 @@ static void visit_live(void *context, struct slice topic, void *found)
     }
 }
 
-void retainer_match(struct retainer *retainer, struct slice filter, uint64_t now_ms,
-                    void (*visit)(void *context, struct message *message), void *context)
+void retainer_position_fini(struct retainer_position *position)
+{
+    retained_cursor_fini(&position->cursor);
+}
+
+int retainer_match_slice(struct retainer *retainer, struct slice filter, struct retainer_position *position,
+                         uint32_t limit, uint64_t now_ms, void (*visit)(void *context, struct message *message),
+                         void *context)
 {
     struct match match = {.retainer = retainer, .now_ms = now_ms, .visit = visit, .context = context};
-    struct retained_cursor cursor = {0};
-    int more;
 
-    do
-        more = retained_index_match(retainer->index, filter, &cursor, MATCH_SLICE, visit_live, &match);
-    while (more > 0);
-    if (more < 0)
-        log_error("[Retainer] Short of memory: not all messages that match %.*s are sent", (int)filter.len,
-                  (const char *)filter.data);
+    return retained_index_match(retainer->index, filter, &position->cursor, limit, visit_live, &match);
 }
 
 uint64_t retainer_count(const struct retainer *retainer)

@@ -9,6 +9,7 @@
 
 #include "base/compiler.h"
 #include "base/slice.h"
+#include "broker/retainer/retained_index.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -25,10 +26,20 @@ void retainer_free(struct retainer *retainer);
  * it is not kept and the log says so. Thread: any, online. */
 void retainer_store(struct retainer *retainer, struct message *message);
 
-/* Calls `visit` for each retained message that matches the (valid) filter and has not expired; the message is
- * borrowed for the call. Thread: any, online. */
-void retainer_match(struct retainer *retainer, struct slice filter, uint64_t now_ms,
-                    void (*visit)(void *context, struct message *message), void *context);
+/* Where a match goes on. All zero at the beginning. */
+struct retainer_position {
+    struct retained_cursor cursor;
+};
+
+/* Needed only when a match is given up before its end. */
+void retainer_position_fini(struct retainer_position *position);
+
+/* Calls `visit` for retained messages that match the (valid) filter and have not expired, looking at `limit` topics at most;
+ * the message is borrowed for the call. 1: there may be more, call again; 0: the end; -ENOMEM: the end, but something
+ * was missed. Thread: any, online. */
+MUST_USE int retainer_match_slice(struct retainer *retainer, struct slice filter, struct retainer_position *position,
+                                  uint32_t limit, uint64_t now_ms,
+                                  void (*visit)(void *context, struct message *message), void *context);
 
 /* Number of retained messages. Thread: any. */
 uint64_t retainer_count(const struct retainer *retainer);

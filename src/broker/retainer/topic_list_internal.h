@@ -40,7 +40,8 @@ struct topic_key {
 
 void topic_list_init(struct topic_list *list, uint32_t seed);
 
-/* An entry for `topic` (copied) that is not in the list yet; free() it. NULL when memory is short. Thread: the writer. */
+/* An entry for `topic` (copied) that is not in the list yet; free() it. NULL when memory is short.
+ * Thread: the writer. */
 struct topic_entry *topic_entry_new(struct topic_list *list, struct slice topic);
 size_t topic_entry_size(const struct topic_entry *entry);
 /* The topic must not be there; must be. Thread: the writer. */

@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#define XXH_INLINE_ALL /* short levels: the call would cost as much as the hash */
 #include <xxhash.h>
 
 #define EXACT_SHARDS 64u
@@ -99,8 +100,7 @@ void router_free(struct router *router)
 /* '+' and '#' stand only where they are wildcards in a valid filter. */
 static bool has_wildcard(struct slice filter)
 {
-    return memchr(filter.data, '+', filter.len) != NULL ||
-           (filter.len > 0 && filter.data[filter.len - 1] == '#');
+    return memchr(filter.data, '+', filter.len) != NULL || (filter.len > 0 && filter.data[filter.len - 1] == '#');
 }
 
 /* The route of one filter, locked for a change. */

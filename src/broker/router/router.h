@@ -33,14 +33,14 @@ void router_free(struct router *router);
 /* Adds destination `id` with its pointer to the route of `filter` (valid, without share prefix; copied).
  * -EEXIST: it is there already; -ENOMEM. Thread: any, online. */
 MUST_USE int router_add(struct router *router, struct slice filter, uint16_t id, void *target);
-/* Takes the destination out; the route goes with its last destination and group. Returns its pointer, or NULL when it was
- * not there. Thread: any, online. */
+/* Takes the destination out; the route goes with its last destination and group. Returns its pointer, or NULL when
+ * it was not there. Thread: any, online. */
 void *router_remove(struct router *router, struct slice filter, uint16_t id);
 
 /* The group of that name on `filter`, made if `create`. NULL: not there or no memory. Groups are part of a
  * route; a group whose last member left is removed by router_group_release(). Another thread may do so before the
- * caller's member is in: share_group_add() then says -ESTALE and the caller gets the group again; router_group_join() does
- * that. Thread: any, online. */
+ * caller's member is in: share_group_add() then says -ESTALE and the caller gets the group again;
+ * router_group_join() does that. Thread: any, online. */
 struct share_group *router_group_get(struct router *router, struct slice filter, struct slice name, bool create);
 struct share_member; /* share_group.h */
 /* Adds `member` to the group of that name on `filter`, which is made if need be. The group stays as long as the
@@ -71,12 +71,13 @@ struct router_stats {
     uint64_t exact_count;    /* routes without wildcard */
     uint64_t wildcard_count; /* routes with wildcard */
     uint64_t trie_nodes;
-    uint64_t bytes;          /* memory held */
+    uint64_t bytes; /* memory held */
 };
 void router_stats(const struct router *router, struct router_stats *out_stats);
 
-/* Calls `visit` for every (filter, destination) and (filter, group) until it returns false, in slices: at most `limit` calls, starting after
- * `*cursor` (0: the beginning; updated; 0 again at the end). For `routes list`. Thread: any, online. */
+/* Calls `visit` for every (filter, destination) and (filter, group) until it returns false, in slices: at most
+ * `limit` (at least 1) calls, starting after `*cursor` (0: the beginning; updated; 0 again at the end). `filter` and
+ * `group` (data NULL: a destination) are valid during the call. For `routes list`. Thread: any, online. */
 void router_visit(const struct router *router, uint64_t *cursor, uint32_t limit,
                   bool (*visit)(void *context, struct slice filter, uint16_t id, struct slice group), void *context);
 

@@ -3,8 +3,9 @@
  *
  * The members stand in an array in the order in which they joined: one that joins is appended, one that leaves makes
  * a hole, and when there is no room or more holes than members a new array is published. So joining and leaving
- * cost the same however large the group is. Picking loads the array once. A strategy names a first choice; when that member is offline (or refused), the choice is made again among those that are online,
- * so that the load of an absent member spreads over all others.
+ * need no copy of a large group each time. Picking loads the array once. A strategy names a first choice; when that
+ * member is offline (or refused), the choice is made again among those that are online, so that the load of an
+ * absent member spreads over all others.
  *
  * Sticky: a group remembers up to STICKY_SLOTS publishers, each with its member, in a direct-mapped array made at
  * the first sticky pick. A publisher that has no note there, or whose member left or went offline, gets a member by
@@ -21,13 +22,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define STICKY_SLOTS 1024u
+#define STICKY_SLOTS 256u /* 2 KiB for a group */
 #define STICKY_POINTER_BITS 48
 
 struct member_list {
     uint32_t capacity;
-    uint32_t count; /* slots in use; grows only, readers take it with an acquire */
-    uint32_t live;  /* slots that are not holes; readers may see it a moment late */
+    uint32_t count;                 /* slots in use; grows only, readers take it with an acquire */
+    uint32_t live;                  /* slots that are not holes; readers may see it a moment late */
     struct share_member *members[]; /* NULL: a hole */
 };
 
@@ -36,7 +37,7 @@ struct sticky_notes {
 };
 
 struct share_group {
-    struct member_list *list; /* NULL: no members; snapshot */
+    struct member_list *list;    /* NULL: no members; snapshot */
     struct sticky_notes *sticky; /* NULL until the first sticky pick */
     uint32_t round_robin;        /* counts picks */
     bool closed;                 /* under the lock */
@@ -290,8 +291,8 @@ static struct sticky_notes *group_sticky(struct share_group *group)
     if (notes != NULL)
         return notes;
     notes = calloc(1, sizeof(*notes));
-    if (notes == NULL || __atomic_compare_exchange_n(&group->sticky, &expected, notes, false, __ATOMIC_ACQ_REL,
-                                                     __ATOMIC_ACQUIRE))
+    if (notes == NULL ||
+        __atomic_compare_exchange_n(&group->sticky, &expected, notes, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
         return notes;
     free(notes);
     return expected;
@@ -345,14 +346,10 @@ static struct share_member *choice_make(const struct choice *choice, struct shar
     if (pick->attempt > 0)
         return choice_next(choice, pick);
     switch (pick->strategy) {
-    case SHARE_ROUND_ROBIN:
-        return choice_round_robin(choice, group);
-    case SHARE_STICKY:
-        return choice_sticky(choice, group, pick->publisher_hash);
-    case SHARE_HASH:
-        return choice_slot_or_nth(choice, pick->publisher_hash);
-    case SHARE_RANDOM:
-        break;
+    case SHARE_ROUND_ROBIN: return choice_round_robin(choice, group);
+    case SHARE_STICKY: return choice_sticky(choice, group, pick->publisher_hash);
+    case SHARE_HASH: return choice_slot_or_nth(choice, pick->publisher_hash);
+    case SHARE_RANDOM: break;
     }
     return choice_slot_or_nth(choice, pick->random);
 }

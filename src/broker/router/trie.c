@@ -14,6 +14,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#define XXH_INLINE_ALL /* short levels: the call would cost as much as the hash */
 #include <xxhash.h>
 
 #define EDGE_SHARDS 256u
@@ -42,6 +43,8 @@ struct trie {
 struct edge {
     const struct trie_node *parent;
     struct slice level;
+    const struct trie *trie; /* NULL: no further step is to come */
+    uint64_t next_hash;      /* of the level after this one */
 };
 
 static uint64_t level_hash(const struct trie *trie, struct slice level)
@@ -64,6 +67,9 @@ static bool edge_matches(const void *element, const void *key)
     const struct trie_node *node = element;
     const struct edge *edge = key;
 
+    /* The next step's slot depends on the node's address alone, so it comes while the node itself does. */
+    if (edge->trie != NULL)
+        rcu_table_prefetch(edge->trie->edges, edge_hash(node, edge->next_hash));
     return node->parent == edge->parent && node->level_len == edge->level.len &&
            memcmp(node->level, edge->level.data, edge->level.len) == 0;
 }
@@ -175,19 +181,12 @@ static bool level_is(struct slice level, char wildcard)
     return level.len == 1 && level.data[0] == (uint8_t)wildcard;
 }
 
-static struct trie_node *literal_child(const struct trie *trie, const struct trie_node *node, struct slice level,
-                                       uint64_t hash)
-{
-    struct edge edge = {node, level};
-
-    return rcu_table_find(trie->edges, edge_hash(node, hash), edge_matches, &edge);
-}
-
 static struct trie_node *child_find(const struct trie *trie, const struct trie_node *node, struct slice level)
 {
     if (level_is(level, '+'))
         return node->plus;
-    return literal_child(trie, node, level, level_hash(trie, level));
+    return rcu_table_find(trie->edges, edge_hash(node, level_hash(trie, level)), edge_matches,
+                          &(struct edge){.parent = node, .level = level});
 }
 
 /* Adds the child of that level. NULL when memory is short. */
@@ -202,8 +201,8 @@ static struct trie_node *child_make(struct trie *trie, struct trie_node *node, s
         RCU_PUBLISH(node->plus, child);
         return child;
     }
-    if (rcu_table_insert(trie->edges, node_hash(child, trie), edge_matches, &(struct edge){node, level}, child, NULL) <
-        0) {
+    if (rcu_table_insert(trie->edges, node_hash(child, trie), edge_matches,
+                         &(struct edge){.parent = node, .level = level}, child, NULL) < 0) {
         node_uncount(trie, child);
         free(child);
         return NULL;
@@ -292,20 +291,19 @@ struct walk {
     uint64_t hashes[WALK_LEVELS];
 };
 
-/* The level to take next, and its hash. */
-static struct slice walk_level(struct walk *walk, uint64_t *out_hash)
+/* The level number `index`, which starts at `start`, and its hash. */
+static struct slice walk_level(struct walk *walk, uint32_t index, size_t start, uint64_t *out_hash)
 {
-    uint32_t index = walk->index;
     struct slice level;
 
     if (index < walk->known) {
         *out_hash = walk->hashes[index];
         return slice_make(walk->topic.data + walk->starts[index], walk->lens[index]);
     }
-    level = level_at(walk->topic, walk->start);
+    level = level_at(walk->topic, start);
     *out_hash = level_hash(walk->trie, level);
     if (index < WALK_LEVELS) {
-        walk->starts[index] = (uint32_t)walk->start;
+        walk->starts[index] = (uint32_t)start;
         walk->lens[index] = (uint32_t)level.len;
         walk->hashes[index] = *out_hash;
         walk->known = index + 1;
@@ -342,10 +340,25 @@ static struct trie_node *walk_plus(const struct walk *walk)
     return RCU_READ(walk->node->plus);
 }
 
+/* The child of the literal level, whose hash is `hash`. */
+static struct trie_node *walk_literal(struct walk *walk, struct slice level, uint64_t hash)
+{
+    struct edge edge = {.parent = walk->node, .level = level, .trie = NULL};
+    size_t next_start = walk->start + level.len + 1;
+
+    if (__atomic_load_n(&walk->node->child_count, __ATOMIC_ACQUIRE) == 0)
+        return NULL;
+    if (next_start <= walk->topic.len) {
+        edge.trie = walk->trie;
+        (void)walk_level(walk, walk->index + 1, next_start, &edge.next_hash);
+    }
+    return rcu_table_find(walk->trie->edges, edge_hash(walk->node, hash), edge_matches, &edge);
+}
+
 /* Down by one level, the literal child before the `+` child. False: there is no way down. */
 static bool walk_descend(struct walk *walk)
 {
-    struct trie_node *child = NULL;
+    struct trie_node *child;
     struct trie_node *plus = walk_plus(walk);
     uint64_t hash;
     struct slice level;
@@ -354,9 +367,8 @@ static bool walk_descend(struct walk *walk)
         return false;
     if (plus != NULL)
         __builtin_prefetch(plus);
-    level = walk_level(walk, &hash);
-    if (__atomic_load_n(&walk->node->child_count, __ATOMIC_ACQUIRE) > 0)
-        child = literal_child(walk->trie, walk->node, level, hash);
+    level = walk_level(walk, walk->index, walk->start, &hash);
+    child = walk_literal(walk, level, hash);
     if (child == NULL)
         child = plus;
     if (child == NULL)
@@ -376,7 +388,7 @@ static bool walk_turn(struct walk *walk)
         walk_up(walk);
         plus = was_plus ? NULL : walk_plus(walk);
         if (plus != NULL) {
-            walk_down(walk, plus, walk_level(walk, &hash).len);
+            walk_down(walk, plus, walk_level(walk, walk->index, walk->start, &hash).len);
             return true;
         }
     }

@@ -3,6 +3,7 @@
  */
 #include "broker/session/filter_table.h"
 
+#include "base/hash.h"
 #include "broker/session/subscription.h"
 
 #include <errno.h>
@@ -10,21 +11,26 @@
 
 #define FIRST_CAPACITY 64
 
+static uint64_t hash_of(const struct subscriber_list *list)
+{
+    return hash_text(slice_make(list->filter, list->filter_len));
+}
+
 void filter_table_fini(struct filter_table *table)
 {
     free(table->slots);
     *table = (struct filter_table){0};
 }
 
-struct subscriber_list *filter_table_find(const struct filter_table *table, uint64_t hash, struct slice filter)
+struct subscriber_list *filter_table_find(const struct filter_table *table, struct slice filter)
 {
     uint64_t mask = table->capacity - 1;
 
     if (table->count == 0)
         return NULL;
-    for (uint64_t place = hash & mask; table->slots[place] != NULL; place = (place + 1) & mask) {
+    for (uint64_t place = hash_text(filter) & mask; table->slots[place] != NULL; place = (place + 1) & mask) {
         struct subscriber_list *list = table->slots[place];
-        if (list->hash == hash && slice_equal(slice_make(list->filter, list->filter_len), filter))
+        if (slice_equal(slice_make(list->filter, list->filter_len), filter))
             return list;
     }
     return NULL;
@@ -32,7 +38,7 @@ struct subscriber_list *filter_table_find(const struct filter_table *table, uint
 
 static void put(struct subscriber_list **slots, uint32_t capacity, struct subscriber_list *list)
 {
-    uint64_t mask = capacity - 1, place = list->hash & mask;
+    uint64_t mask = capacity - 1, place = hash_of(list) & mask;
 
     while (slots[place] != NULL)
         place = (place + 1) & mask;
@@ -69,12 +75,12 @@ int filter_table_add(struct filter_table *table, struct subscriber_list *list)
 
 void filter_table_remove(struct filter_table *table, struct subscriber_list *list)
 {
-    uint64_t mask = table->capacity - 1, gap = list->hash & mask;
+    uint64_t mask = table->capacity - 1, gap = hash_of(list) & mask;
 
     while (table->slots[gap] != list)
         gap = (gap + 1) & mask;
     for (uint64_t next = (gap + 1) & mask; table->slots[next] != NULL; next = (next + 1) & mask) {
-        uint64_t home = table->slots[next]->hash & mask;
+        uint64_t home = hash_of(table->slots[next]) & mask;
         if (((next - home) & mask) >= ((next - gap) & mask)) {
             table->slots[gap] = table->slots[next];
             gap = next;

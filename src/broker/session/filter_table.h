@@ -19,7 +19,7 @@ struct filter_table {
 
 void filter_table_fini(struct filter_table *table);
 /* The list of that filter, or NULL. */
-struct subscriber_list *filter_table_find(const struct filter_table *table, uint64_t hash, struct slice filter);
+struct subscriber_list *filter_table_find(const struct filter_table *table, struct slice filter);
 /* Adds a list whose filter is not there yet. -ENOMEM. */
 MUST_USE int filter_table_add(struct filter_table *table, struct subscriber_list *list);
 /* Removes a list that is there. */

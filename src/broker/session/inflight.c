@@ -164,7 +164,6 @@ struct message *inflight_remove(struct inflight *window, struct inflight_entry *
 {
     struct message *message = entry->message;
 
-    inflight_hold_back(window, entry, false);
     entry->message = NULL;
     entry->state = INFLIGHT_FREE;
     window->count--;

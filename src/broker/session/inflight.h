@@ -41,8 +41,6 @@ struct inflight_entry {
     uint8_t state; /* enum inflight_state */
     bool retain : 1;
     bool shared : 1;
-    bool sent : 1; /* at least once: a further PUBLISH carries DUP */
-    bool held_back : 1; /* not sent again on this connection yet: it takes no more at once */
 };
 
 struct inflight {
@@ -51,7 +49,6 @@ struct inflight {
     uint32_t head;     /* place of the oldest */
     uint32_t span;     /* entries and holes */
     uint32_t count;    /* entries */
-    uint32_t held_back; /* entries among them that are held back */
     uint16_t next_packet_id;
     bool disordered; /* an ID of the span is lower than one before it, counted from the first */
 };
@@ -69,13 +66,6 @@ struct inflight_entry *inflight_find(struct inflight *window, uint16_t packet_id
 
 /* Removes an entry found before. The message it may still hold is the caller's. */
 struct message *inflight_remove(struct inflight *window, struct inflight_entry *entry);
-
-/* Marks an entry as held back, or no longer; it may be so already. */
-static inline void inflight_hold_back(struct inflight *window, struct inflight_entry *entry, bool held_back)
-{
-    window->held_back += (uint32_t)held_back - (uint32_t)entry->held_back;
-    entry->held_back = held_back;
-}
 
 /* The entry at place `index` (0: oldest) of the `span`; its state may be INFLIGHT_FREE. */
 static inline struct inflight_entry *inflight_at(struct inflight *window, uint32_t index)

@@ -53,8 +53,7 @@ static uint16_t priority_of(const struct zone_session *settings, const struct me
         if (slice_equal(slice_from_string(row->topic), message_topic(message)))
             return row->priority;
     }
-    return settings->mqueue_priority_count > 0 && settings->mqueue_default_highest ? PRIORITY_HIGHEST
-                                                                                   : PRIORITY_LOWEST;
+    return settings->mqueue_priority_count > 0 && settings->mqueue_default_highest ? PRIORITY_HIGHEST : PRIORITY_LOWEST;
 }
 
 /* The class of that priority, made when it is the first message. NULL when memory is short. */
@@ -106,6 +105,7 @@ static struct delivery_item take_oldest(struct mqueue *queue, struct mqueue_clas
     class->head = (class->head + 1) & (class->capacity - 1);
     class->count--;
     queue->count--;
+    queue->bytes -= message_bytes(item.message);
     if (item.qos == 0)
         queue->qos0_count--;
     if (class->count == 0 && class->capacity > 64) { /* an emptied backlog gives its memory back */
@@ -125,6 +125,7 @@ static uint32_t class_purge(struct mqueue *queue, struct mqueue_class *class, ui
         if (message_expired(queued->message, now_ms)) {
             if (queued->qos == 0)
                 queue->qos0_count--;
+            queue->bytes -= message_bytes(queued->message);
             message_unref(queued->message);
         } else {
             *item_at(class, kept++) = *queued;
@@ -161,6 +162,7 @@ int mqueue_push_take(struct mqueue *queue, const struct zone_session *settings, 
         .shared = item->shared,
     };
     queue->count++;
+    queue->bytes += message_bytes(item->message);
     if (item->qos == 0)
         queue->qos0_count++;
     return 0;
@@ -194,6 +196,16 @@ void mqueue_pop(struct mqueue *queue)
 {
     ASSERT(queue->count > 0);
     take_oldest(queue, first_class(queue));
+}
+
+struct delivery_item mqueue_steal_least(struct mqueue *queue)
+{
+    uint32_t c = queue->class_count - 1;
+
+    ASSERT(queue->count > 0);
+    while (queue->classes[c].count == 0)
+        c--;
+    return take_oldest(queue, &queue->classes[c]);
 }
 
 uint32_t mqueue_purge(struct mqueue *queue, uint64_t now_ms)

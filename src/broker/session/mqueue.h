@@ -18,6 +18,7 @@ struct mqueue {
     uint32_t class_count;
     uint32_t count;      /* messages in all classes */
     uint32_t qos0_count; /* QoS 0 ones among them */
+    uint64_t bytes;      /* of the messages, each counted whole although others may share it */
 };
 
 /* Drops all messages. */
@@ -34,6 +35,9 @@ bool mqueue_peek(struct mqueue *queue, struct delivery_item *out_item);
 
 /* Takes what mqueue_peek() showed; its reference is the caller's. The queue must not be empty. */
 void mqueue_pop(struct mqueue *queue);
+
+/* Takes the oldest message of the lowest class out, with its reference. The queue must not be empty. */
+struct delivery_item mqueue_steal_least(struct mqueue *queue);
 
 /* Drops expired messages. Returns how many. Takes time in proportion to the queue. */
 uint32_t mqueue_purge(struct mqueue *queue, uint64_t now_ms);

@@ -7,10 +7,11 @@
 #include "broker/session/session.h"
 
 #include "base/clock.h"
+#include "base/hash.h"
 #include "base/log.h"
 #include "base/metrics.h"
 #include "base/rcu.h"
-#include "broker/session/retained_backlog.h"
+#include "broker/session/retained_feed.h"
 #include "broker/session/session_host.h"
 #include "broker/session/session_internal.h"
 #include "broker/session/subscription.h"
@@ -19,15 +20,6 @@
 
 #include <stdatomic.h>
 #include <stdlib.h>
-#define XXH_INLINE_ALL
-#include <xxhash.h>
-
-static uint64_t next_uid(void)
-{
-    static _Atomic uint64_t last;
-
-    return atomic_fetch_add_explicit(&last, 1, memory_order_relaxed) + 1;
-}
 
 static uint64_t now_of(const struct session *session)
 {
@@ -80,6 +72,11 @@ static void on_due(struct timer *timer, uint64_t now_ms)
     start_detached_timer(session);
 }
 
+uint64_t session_hash_of(struct slice client_id)
+{
+    return hash_text(client_id);
+}
+
 struct session *session_new(struct session_host *host, struct slice client_id, const struct zone *zone)
 {
     struct session *session = calloc(1, sizeof(*session) + client_id.len);
@@ -89,9 +86,7 @@ struct session *session_new(struct session_host *host, struct slice client_id, c
     session->host = host;
     session->zone = zone;
     session->timer.on_due = on_due;
-    session->uid = next_uid();
-    session->hash = XXH3_64bits(client_id.data, client_id.len);
-    session->created_at_ms = clock_wall_ms();
+    session->created_at_s = (uint32_t)(clock_wall_ms() / 1000);
     session->expires_at_ms = session->will_at_ms = UINT64_MAX;
     session->window = UINT16_MAX;
     session->clean_start = true;
@@ -162,11 +157,10 @@ static struct shared_targets drop_subscriptions(struct session *session)
 {
     struct shared_targets targets = {0};
 
-    if (session->mqueue.count > 0)
+    if (session->flow != NULL && session->flow->mqueue.count > 0)
         targets.items = malloc(session->subscriptions.count * sizeof(*targets.items) + 1);
     while (session->subscriptions.count > 0) {
-        struct subscription *subscription =
-            pointer_list_get(&session->subscriptions, session->subscriptions.count - 1);
+        struct subscription *subscription = pointer_list_get(&session->subscriptions, session->subscriptions.count - 1);
         if (targets.items != NULL && subscription->is_shared)
             targets.items[targets.count++] = subscription->shared;
         subscription_remove(subscription);
@@ -177,17 +171,19 @@ static struct shared_targets drop_subscriptions(struct session *session)
 static void drop_contents(struct session *session)
 {
     struct shared_targets targets = drop_subscriptions(session);
+    struct session_flow *flow = session->flow;
 
-    session_redispatch_shared(session, &targets);
+    if (flow != NULL) {
+        session_redispatch_shared(session, &targets);
+        inflight_fini(&flow->inflight);
+        mqueue_fini(&flow->mqueue);
+        awaiting_rel_fini(&flow->awaiting_rel);
+        retained_feed_free(flow->retained);
+        worker_run_cancel(session->host->worker, &flow->work);
+        free(flow);
+    }
+    session->flow = NULL;
     free(targets.items);
-    inflight_fini(&session->inflight);
-    mqueue_fini(&session->mqueue);
-    if (session->awaiting_rel != NULL)
-        awaiting_rel_fini(session->awaiting_rel);
-    free(session->awaiting_rel);
-    session->awaiting_rel = NULL;
-    retained_backlog_free(session->retained);
-    session->retained = NULL;
 }
 
 void session_end(struct session *session, const char *reason)
@@ -202,7 +198,7 @@ void session_end(struct session *session, const char *reason)
     session->link = NULL;
     timer_stop(worker_timers(host->worker), &session->timer);
     if (session->registered)
-        rcu_table_remove(host->registry, session->hash, session);
+        rcu_table_remove(host->registry, session_hash_of(session_client_id(session)), session);
     session->registered = false;
     subscriptions_set_online(session, false);
     drop_contents(session);

@@ -18,7 +18,7 @@
 #include "broker/session/awaiting_rel.h"
 #include "broker/session/inflight.h"
 #include "broker/session/mqueue.h"
-#include "event/timer_wheel.h"
+#include "event/worker.h"
 #include "mqtt/packet.h"
 
 struct session;
@@ -47,6 +47,8 @@ struct session_link_ops {
     void (*pubrel)(struct session_link *link, uint16_t packet_id);
     /* Is the output under the high watermark? When it said no, session_on_writable() follows. */
     bool (*writable)(struct session_link *link);
+    /* The client is over force_shutdown_policy: close it in a later turn. */
+    void (*overload)(struct session_link *link);
     /* The session was taken over, discarded or ended: close with this reason. */
     void (*close)(struct session_link *link, enum reason_code code, const char *reason);
 };
@@ -56,39 +58,43 @@ struct session_link {
     struct session *session; /* NULL: none */
 };
 
-struct session_stats {
-    uint64_t deliver_msg;
-    uint64_t enqueue_msg;
-    uint32_t mqueue_dropped;
-};
+struct retained_feed;
+struct retained_request;
 
-struct retained_backlog;
+/* What a session needs once QoS 1 or 2 or a queue comes into play; most idle sessions never do. */
+struct session_flow {
+    struct inflight inflight;
+    struct mqueue mqueue;
+    struct awaiting_rel awaiting_rel;
+    struct retained_feed *retained; /* retained messages still to be sent; NULL: none */
+    struct work work;               /* goes on sending in the next turn */
+    struct session *session;
+    uint32_t resend_left;   /* places at the end of the window not yet looked at after a reconnect */
+    uint32_t resent_count;  /* of them, sent and not acknowledged, while some are left */
+    uint64_t enqueue_count; /* messages put into the queue */
+    uint64_t drop_count;    /* messages pushed out of the queue */
+};
 
 struct session {
     struct session_link *link; /* NULL: nobody is connected */
     struct session_host *host;
     const struct zone *zone;
     struct pointer_list subscriptions; /* struct subscription */
-    struct inflight inflight;
-    struct mqueue mqueue;
-    struct awaiting_rel *awaiting_rel;        /* NULL while none */
-    struct retained_backlog *retained;        /* retained messages still to be sent; NULL: none */
-    struct message *will;                     /* NULL: none */
-    struct timer timer;                       /* the earliest of the deadlines below */
-    uint64_t expires_at_ms;                   /* while detached; UINT64_MAX: never */
-    uint64_t will_at_ms;                      /* while detached; UINT64_MAX: no will waits */
-    uint64_t uid;                             /* unique in this process; the messages' from_uid */
-    uint64_t hash;                            /* of the client ID */
-    uint64_t created_at_ms;                   /* wall clock */
-    struct session_stats stats;
-    uint32_t expiry_interval_s; /* UINT32_MAX: never */
+    struct session_flow *flow;         /* NULL: not needed yet */
+    struct message *will;              /* NULL: none */
+    struct timer timer;                /* the earliest of the deadlines below */
+    uint64_t expires_at_ms;            /* while detached; UINT64_MAX: never */
+    uint64_t will_at_ms;               /* while detached; UINT64_MAX: no will waits */
+    uint64_t deliver_count;            /* messages handed to the connection, also again */
+    uint32_t created_at_s;             /* wall clock */
+    uint32_t expiry_interval_s;        /* UINT32_MAX: never */
     uint32_t will_delay_s;
     uint16_t window; /* unacknowledged messages at most, 1..65,535 */
     uint8_t version; /* enum mqtt_version of the last connection */
-    bool clean_start;
-    bool registered; /* in the registry */
-    bool ended;
-    bool draining; /* in session_drain(): no second time */
+    bool clean_start : 1;
+    bool registered : 1; /* in the registry */
+    bool ended : 1;
+    bool draining : 1; /* in session_drain(): no second time */
     uint16_t client_id_len;
     uint8_t client_id[];
 };
@@ -109,14 +115,16 @@ struct session_attach_options {
     bool clean_start;
 };
 
+/* The hash by which the registry finds a client ID. Thread: any. */
+uint64_t session_hash_of(struct slice client_id);
+
 /* A new session without a connection, not registered. NULL when memory is short. */
 struct session *session_new(struct session_host *host, struct slice client_id, const struct zone *zone);
 
 /* Gives the session its connection; timers of absence end. Nothing is sent yet: session_resume() does. */
 void session_attach(struct session *session, const struct session_attach_options *options);
 
-/* Sends again what was in flight, oldest first [MQTT-4.4.0-1], then what is queued; what is over the window follows
- * as acknowledgements come. After the CONNACK. */
+/* Sends again what was in flight, oldest first [MQTT-4.4.0-1], then what is queued. After the CONNACK. */
 void session_resume(struct session *session);
 
 /* The connection is gone. `drop_will`: it ended with DISCONNECT 0x00 [MQTT-3.1.2-10]. Ends the session when it
@@ -158,6 +166,9 @@ enum session_qos2 session_on_publish_qos2(struct session *session, uint16_t pack
 void session_forget_qos2(struct session *session, uint16_t packet_id);
 /* PUBREL. False: unknown packet ID. */
 bool session_on_pubrel(struct session *session, uint16_t packet_id);
+
+/* Queues the retained messages of a new subscription; session_drain() sends them. -ENOMEM: not all of them. */
+MUST_USE int session_push_retained(struct session *session, const struct retained_request *request);
 
 /* Sets when the session ends after its connection (a v5 DISCONNECT may change it). */
 void session_set_expiry(struct session *session, uint32_t expiry_interval_s);

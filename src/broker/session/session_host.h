@@ -13,6 +13,7 @@
 #include "event/worker.h"
 
 struct message;
+struct retainer;
 struct session;
 struct session_host;
 struct shared_target;
@@ -33,10 +34,11 @@ struct session_host {
     struct worker *worker;
     const struct session_host_ops *ops;
     struct router *router;
-    struct rcu_table *registry;  /* client ID to session, of all workers */
-    struct filter_table filters; /* this worker's subscriber lists by filter */
+    struct retainer *retainer;
+    struct rcu_table *registry;     /* client ID to session, of all workers */
+    struct filter_table filters;    /* this worker's subscriber lists by filter */
     _Atomic uint32_t session_count; /* read by any worker that places a session */
-    int32_t refs_taken;          /* references to the message being dispatched, not added yet */
+    int32_t refs_taken;             /* references to the message being dispatched, not added yet */
 };
 
 #endif

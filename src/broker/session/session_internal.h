@@ -6,6 +6,9 @@
 
 #include "broker/session/session.h"
 
+/* The session's flow, made when it is first needed. NULL when memory is short. */
+struct session_flow *session_flow_get(struct session *session);
+
 /* The slow tick of an attached session: retransmission and forgotten inbound QoS 2 IDs. Restarts the timer while needed. */
 void session_tick(struct session *session, uint64_t now_ms);
 

@@ -16,8 +16,6 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#define XXH_INLINE_ALL
-#include <xxhash.h>
 
 /* Frees an object first after a grace period and then after this worker's mailbox. */
 struct reaper {
@@ -54,11 +52,6 @@ static void free_after_readers(struct session_host *host, void *object)
     rcu_retire(reaper, on_grace_period);
 }
 
-static uint64_t filter_hash(struct slice filter)
-{
-    return XXH3_64bits(filter.data, filter.len);
-}
-
 struct slice subscription_filter(const struct subscription *subscription)
 {
     if (subscription->is_shared)
@@ -85,16 +78,45 @@ static struct subscription *find_in_list(struct session *session, struct subscri
     return NULL;
 }
 
+/* The text by which this worker's list of a filter or of a group's members is found. A zero byte can't stand in
+ * either. `stack` is used when it is large enough; else `*out_heap` is to be freed. NULL data: memory is short. */
+static struct slice lookup_text(const struct mqtt_shared_filter *filter, uint8_t *stack, size_t stack_size,
+                                uint8_t **out_heap)
+{
+    size_t len = filter->group.len + 1 + filter->filter.len;
+    uint8_t *text = stack;
+
+    *out_heap = NULL;
+    if (filter->group.data == NULL)
+        return filter->filter;
+    if (len > stack_size)
+        text = *out_heap = malloc(len);
+    if (text == NULL)
+        return slice_make(NULL, 0);
+    memcpy(text, filter->group.data, filter->group.len);
+    text[filter->group.len] = 0;
+    memcpy(text + filter->group.len + 1, filter->filter.data, filter->filter.len);
+    return slice_make(text, len);
+}
+
+static struct subscriber_list *find_list(struct session_host *host, const struct mqtt_shared_filter *filter)
+{
+    uint8_t stack[256], *heap;
+    struct slice text = lookup_text(filter, stack, sizeof(stack), &heap);
+    struct subscriber_list *list = filter_table_find(&host->filters, text);
+
+    free(heap);
+    return list;
+}
+
 struct subscription *subscription_find(struct session *session, const struct mqtt_shared_filter *filter)
 {
-    if (filter->group.data == NULL) {
-        struct subscriber_list *list =
-            filter_table_find(&session->host->filters, filter_hash(filter->filter), filter->filter);
-        if (list == NULL)
-            return NULL;
-        if (list->subscribers.count < session->subscriptions.count)
-            return find_in_list(session, list);
-    }
+    struct subscriber_list *list = find_list(session->host, filter);
+
+    if (list == NULL)
+        return NULL;
+    if (list->subscribers.count < session->subscriptions.count)
+        return find_in_list(session, list);
     for (uint32_t i = 0; i < session->subscriptions.count; i++) {
         struct subscription *subscription = pointer_list_get(&session->subscriptions, i);
         if (is_of(subscription, filter))
@@ -103,24 +125,31 @@ struct subscription *subscription_find(struct session *session, const struct mqt
     return NULL;
 }
 
-static struct subscriber_list *list_new(struct session_host *host, uint64_t hash, struct slice filter)
+static struct subscriber_list *list_new(struct session_host *host, struct slice text)
 {
-    struct subscriber_list *list = malloc(sizeof(*list) + filter.len);
+    struct subscriber_list *list = malloc(sizeof(*list) + text.len);
 
     if (list == NULL)
         return NULL;
-    *list = (struct subscriber_list){.hash = hash, .filter_len = (uint16_t)filter.len};
-    memcpy(list->filter, filter.data, filter.len);
+    *list = (struct subscriber_list){.filter_len = (uint16_t)text.len};
+    memcpy(list->filter, text.data, text.len);
     if (filter_table_add(&host->filters, list) < 0) {
         free(list);
         return NULL;
     }
-    if (router_add(host->router, filter, (uint16_t)worker_index(host->worker), list) < 0) {
-        filter_table_remove(&host->filters, list);
-        free(list);
-        return NULL;
-    }
     return list;
+}
+
+/* A list that the router shall know. */
+static struct subscriber_list *list_new_routed(struct session_host *host, struct slice filter)
+{
+    struct subscriber_list *list = list_new(host, filter);
+
+    if (list == NULL || router_add(host->router, filter, (uint16_t)worker_index(host->worker), list) == 0)
+        return list;
+    filter_table_remove(&host->filters, list);
+    free(list);
+    return NULL;
 }
 
 static void list_end(struct session_host *host, struct subscriber_list *list)
@@ -136,11 +165,10 @@ static void list_end(struct session_host *host, struct subscriber_list *list)
 static int join_list(struct session *session, struct subscription *subscription, struct slice filter)
 {
     struct session_host *host = session->host;
-    uint64_t hash = filter_hash(filter);
-    struct subscriber_list *list = filter_table_find(&host->filters, hash, filter);
+    struct subscriber_list *list = filter_table_find(&host->filters, filter);
 
     if (list == NULL)
-        list = list_new(host, hash, filter);
+        list = list_new_routed(host, filter);
     if (list == NULL)
         return -ENOMEM;
     if (pointer_list_add(&list->subscribers, subscription) < 0) {
@@ -152,6 +180,44 @@ static int join_list(struct session *session, struct subscription *subscription,
     subscription->list_index = list->subscribers.count - 1;
     stat_add(STAT_SUBSCRIBERS, 1);
     return 0;
+}
+
+/* The list of this worker's members of a group, joined. NULL when memory is short. */
+static struct subscriber_list *join_members(struct session_host *host, struct subscription *subscription,
+                                            const struct mqtt_shared_filter *filter)
+{
+    struct subscriber_list *list = find_list(host, filter);
+    uint8_t stack[256], *heap;
+
+    if (list == NULL) {
+        struct slice text = lookup_text(filter, stack, sizeof(stack), &heap);
+        list = text.data == NULL ? NULL : list_new(host, text);
+        free(heap);
+    }
+    if (list == NULL)
+        return NULL;
+    if (pointer_list_add(&list->subscribers, subscription) < 0) {
+        if (list->subscribers.count == 0) {
+            filter_table_remove(&host->filters, list);
+            free(list);
+        }
+        return NULL;
+    }
+    subscription->list_index = list->subscribers.count - 1;
+    return list;
+}
+
+static void leave_members(struct session_host *host, const struct subscription *subscription,
+                          struct subscriber_list *list)
+{
+    struct subscription *moved = pointer_list_remove(&list->subscribers, subscription->list_index);
+
+    if (moved != NULL)
+        moved->list_index = subscription->list_index;
+    if (list->subscribers.count > 0)
+        return;
+    filter_table_remove(&host->filters, list);
+    free(list); /* nobody else knows it */
 }
 
 static int join_group(struct session *session, struct subscription *subscription,
@@ -170,7 +236,13 @@ static int join_group(struct session *session, struct subscription *subscription
     target->member.destination = (uint16_t)worker_index(host->worker);
     target->member.subscription = target;
     atomic_init(&target->member.online, session->link != NULL);
+    target->members = join_members(host, subscription, filter);
+    if (target->members == NULL) {
+        free(target);
+        return -ENOMEM;
+    }
     if (router_group_join(host->router, filter->filter, filter->group, &target->member, &target->group) < 0) {
+        leave_members(host, subscription, target->members);
         free(target);
         return -ENOMEM;
     }
@@ -223,10 +295,12 @@ int subscription_add(struct session *session, const struct mqtt_shared_filter *f
     return 0;
 }
 
-static void leave_group(struct session_host *host, struct shared_target *target)
+static void leave_group(struct session_host *host, struct subscription *subscription)
 {
+    struct shared_target *target = subscription->shared;
     struct share_group *group = target->group;
 
+    leave_members(host, subscription, target->members);
     share_group_remove(group, &target->member);
     router_group_release(host->router, group);
     target->subscription = NULL;
@@ -254,7 +328,7 @@ void subscription_remove(struct subscription *subscription)
     if (moved != NULL)
         moved->session_index = subscription->session_index;
     if (subscription->is_shared)
-        leave_group(session->host, subscription->shared);
+        leave_group(session->host, subscription);
     else
         leave_list(session->host, subscription);
     free(subscription);
@@ -276,7 +350,7 @@ static inline void deliver(struct subscription *subscription, struct message *me
     struct session *session = subscription->session;
     const struct zone_session *settings = &session->zone->session;
 
-    if (subscription->no_local && message->from_uid == session->uid) {
+    if (subscription->no_local && slice_equal(message_client_id(message), session_client_id(session))) {
         metric_add(METRIC_MESSAGES_DROPPED_NO_LOCAL, 1);
         return;
     }
@@ -304,11 +378,6 @@ void subscriber_list_deliver(struct session_host *host, struct subscriber_list *
     }
 }
 
-bool shared_attempt_is_last(const struct share_group *group, uint32_t attempt)
-{
-    return attempt + 1 >= SHARED_ATTEMPTS_MAX || attempt + 1 >= share_group_member_count(group);
-}
-
 void shared_target_deliver(struct session_host *host, struct shared_target *target, struct message *message,
                            bool want_room, uint32_t attempt)
 {
@@ -319,7 +388,8 @@ void shared_target_deliver(struct session_host *host, struct shared_target *targ
                                    slice_make(target->text + target->name_len, target->filter_len), message);
         return;
     }
-    if (want_room && !shared_attempt_is_last(target->group, attempt) && !session_has_room(subscription->session)) {
+    if (want_room && attempt + 1 < share_group_member_count(target->group) &&
+        !session_has_room(subscription->session)) {
         host->ops->redispatch(host, target, message, attempt + 1);
         return;
     }

@@ -17,9 +17,9 @@
 
 struct session;
 
+/* Of a filter; or of a shared group on a filter, for looking subscriptions up: its text is then group, zero, filter. */
 struct subscriber_list {
     struct pointer_list subscribers; /* struct subscription */
-    uint64_t hash;                   /* of the filter */
     bool zombie;                     /* out of the router; waits to be freed */
     uint16_t filter_len;
     uint8_t filter[];
@@ -32,6 +32,7 @@ struct shared_target {
     struct share_member member;
     struct share_group *group;         /* valid while `subscription` is there */
     struct subscription *subscription; /* NULL: it has ended */
+    struct subscriber_list *members;   /* this worker's members of the group; not known to the router */
     uint16_t name_len;
     uint16_t filter_len;
     uint8_t text[]; /* group name and filter: a delivery may come after the group has gone */
@@ -43,8 +44,8 @@ struct subscription {
         struct subscriber_list *list; /* not shared */
         struct shared_target *shared;
     };
-    uint32_t session_index; /* in the session's list */
-    uint32_t list_index;    /* in the subscriber list */
+    uint32_t session_index;   /* in the session's list */
+    uint32_t list_index;      /* in the subscriber list */
     uint32_t subscription_id; /* 0: none */
     bool is_shared : 1;
     uint8_t qos : 2;
@@ -68,22 +69,14 @@ void subscription_remove(struct subscription *subscription);
 /* The filter text, without share prefix, with mountpoint; valid as long as the subscription. */
 struct slice subscription_filter(const struct subscription *subscription);
 
-/* Is `attempt` (from 0) the last one for a message of that group? */
-bool shared_attempt_is_last(const struct share_group *group, uint32_t attempt);
-
 /* Tells pickers whether the session's client is connected. */
 void subscriptions_set_online(struct session *session, bool online);
 
 /* A message for all subscribers of a list. Borrows the reference. */
 void subscriber_list_deliver(struct session_host *host, struct subscriber_list *list, struct message *message);
 
-/* How many members of a group are asked whether they have room: a large group where nobody has must not cost every
- * message a walk through it, nor a stack as deep. */
-#define SHARED_ATTEMPTS_MAX 64u
-
 /* A message for one shared member; `attempt` counts the members tried before. `want_room`: hand it on to
- * another member when this one can't send at once (dispatch ack), unless all or SHARED_ATTEMPTS_MAX were tried.
- * Borrows the reference. */
+ * another member when this one can't send at once (dispatch ack). Borrows the reference. */
 void shared_target_deliver(struct session_host *host, struct shared_target *target, struct message *message,
                            bool want_room, uint32_t attempt);
 

@@ -36,6 +36,7 @@ SETTINGS = {
     "log.level": "warning",
     "allow_anonymous": "true",
     "acl_nomatch": "allow",
+    "mqtt.ignore_loop_deliver": "false",
     "zone.external.max_inflight": "32",
     "zone.external.max_awaiting_rel": "100",
     "zone.external.retry_interval": "20s",

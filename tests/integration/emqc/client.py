@@ -46,6 +46,8 @@ class Client:
         self._aliases: dict[int, str] = {}
         self.socket = socket.create_connection(address, timeout=DEADLINE_S)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._readable = select.poll()
+        self._readable.register(self.socket, select.POLLIN)
 
     # --- sending
 
@@ -63,7 +65,7 @@ class Client:
     def _fill(self, deadline: float) -> bool:
         """Waits for more bytes; False at the end of the connection."""
         left = deadline - time.monotonic()
-        if left <= 0 or not select.select([self.socket], [], [], left)[0]:
+        if left <= 0 or not self._readable.poll(left * 1000):
             raise TimeoutError(f"nothing from the broker (buffered: {bytes(self._buffer).hex(' ')})")
         try:
             data = self.socket.recv(1 << 18)

@@ -17,7 +17,8 @@ struct item {
 
 static void assert_numbers(struct list *list, const char *digits)
 {
-    LIST_EACH (list, node) {
+    LIST_EACH(list, node)
+    {
         assert_int_equal(LIST_ENTRY(node, struct item, node)->number, *digits - '0');
         digits++;
     }
@@ -73,7 +74,8 @@ static void lets_a_walk_remove_the_node_it_is_at(void **state)
         items[i].number = i;
         list_append(&list, &items[i].node);
     }
-    LIST_EACH (&list, node) {
+    LIST_EACH(&list, node)
+    {
         if (LIST_ENTRY(node, struct item, node)->number % 2 == 0)
             list_remove(node);
     }

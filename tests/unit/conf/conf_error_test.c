@@ -75,6 +75,19 @@ static void refuses_values_beyond_latin1(void **state)
     assert_errors("node.cookie = \xe9\n", "test.conf:1: Error converting value on line #1 to latin1\n");
 }
 
+static void refuses_control_characters_in_the_environment(void **state)
+{
+    static char *const environment[] = {(char *)(uintptr_t) "EMQX_NODE_COOKIE=a\nlog.to = off", NULL};
+    const struct conf_load_options options = {.file = "test.conf", .environment = environment};
+    char *printed = errors_with(&options, "log.to = both\n");
+
+    (void)state;
+    assert_string_equal(printed,
+                        "EMQX_NODE_COOKIE: node.cookie: the value should be one line of Latin-1 characters, at "
+                        "most 16384 bytes long\n");
+    free(printed);
+}
+
 static void refuses_unknown_references_and_cycles(void **state)
 {
     (void)state;
@@ -115,6 +128,16 @@ static void wants_what_a_discovery_strategy_needs(void **state)
                   "but was missing\n");
     assert_errors("node.heartbeat = off\n", "Error generating configuration in phase apply_translations\n"
                                             "test.conf:1: node.heartbeat should be 'on' or comment the line!\n");
+}
+
+static void wants_a_level_for_a_log_file_of_its_own(void **state)
+{
+    (void)state;
+    assert_errors("log.loud.file = loud.log\n",
+                  "Error generating configuration in phase validation\n"
+                  "test.conf:1: log.loud.file invalid, the word between log and file should be one of debug, info, "
+                  "notice, warning, error, critical, alert, emergency, all\n");
+    assert_errors("log.alert.file = alert.log\n", "");
 }
 
 static void collects_errors_up_to_a_bound_and_counts_the_rest(void **state)
@@ -214,9 +237,11 @@ int main(void)
         cmocka_unit_test(tells_what_was_found_and_what_would_be_right),
         cmocka_unit_test(names_line_and_column_of_a_syntax_error),
         cmocka_unit_test(refuses_values_beyond_latin1),
+        cmocka_unit_test(refuses_control_characters_in_the_environment),
         cmocka_unit_test(refuses_unknown_references_and_cycles),
         cmocka_unit_test(wants_exactly_one_list_of_ciphers),
         cmocka_unit_test(wants_what_a_discovery_strategy_needs),
+        cmocka_unit_test(wants_a_level_for_a_log_file_of_its_own),
         cmocka_unit_test(collects_errors_up_to_a_bound_and_counts_the_rest),
         cmocka_unit_test(gives_errors_to_callers_one_by_one),
         cmocka_unit_test(bounds_lines_and_keys),

@@ -38,8 +38,8 @@ static inline char *errors_with(const struct conf_load_options *options, const c
     struct conf_errors *errors = NULL;
     char *printed = NULL;
     size_t len = 0;
-    int err =
-        text == NULL ? conf_load(options, &conf, &errors) : conf_load_text(options, text, strlen(text), &conf, &errors);
+    int err = text == NULL ? conf_load(options, &conf, &errors)
+                           : conf_load_text(options, text, strlen(text), &conf, &errors);
     FILE *out = open_memstream(&printed, &len);
 
     assert_non_null(out);

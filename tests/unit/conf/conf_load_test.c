@@ -189,15 +189,9 @@ static int tree_setup(void **state)
 
 static int tree_teardown(void **state)
 {
-    static const char *const names[] = {"etc/emqx.conf",
-                                        "etc/extra.conf",
-                                        "etc/more.conf",
-                                        "etc/plugins/b.conf",
-                                        "etc/plugins/a.conf",
-                                        "etc/plugins/c.config",
-                                        "etc/plugins",
-                                        "etc",
-                                        ""};
+    static const char *const names[] = {
+        "etc/emqx.conf",      "etc/vm.args",          "etc/extra.conf", "etc/more.conf", "etc/plugins/b.conf",
+        "etc/plugins/a.conf", "etc/plugins/c.config", "etc/plugins",    "etc",           ""};
     struct tree *tree = *state;
     char path[256];
 
@@ -272,6 +266,21 @@ static void does_without_a_plugins_directory(void **state)
     conf_free(tree_load(tree));
 }
 
+static void says_that_flags_of_the_vm_are_not_looked_at(void **state)
+{
+    struct tree *tree = *state;
+    struct conf *conf;
+    char *notices;
+
+    tree_write(tree, "etc/emqx.conf", "node.cookie = main\n");
+    tree_write(tree, "etc/vm.args", "+P 256000\n");
+    conf = tree_load(tree);
+    notices = notices_of(conf);
+    assert_non_null(strstr(notices, "/etc/vm.args is not looked at: it holds flags of the Erlang VM\n"));
+    free(notices);
+    conf_free(conf);
+}
+
 static void names_a_file_that_cannot_be_opened(void **state)
 {
     struct tree *tree = *state;
@@ -310,6 +319,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(lets_the_including_file_win, tree_setup, tree_teardown),
         cmocka_unit_test_setup_teardown(merges_plugin_files_in_alphabetical_order, tree_setup, tree_teardown),
         cmocka_unit_test_setup_teardown(does_without_a_plugins_directory, tree_setup, tree_teardown),
+        cmocka_unit_test_setup_teardown(says_that_flags_of_the_vm_are_not_looked_at, tree_setup, tree_teardown),
         cmocka_unit_test_setup_teardown(names_a_file_that_cannot_be_opened, tree_setup, tree_teardown),
         cmocka_unit_test_setup_teardown(refuses_a_directory_in_place_of_the_file, tree_setup, tree_teardown),
     };

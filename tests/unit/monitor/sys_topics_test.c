@@ -58,7 +58,10 @@ static void expect_retained(const char *topic, const char *payload)
 {
     struct expected expected = {.payload = payload};
 
-    retainer_match(broker->retainer, slice_from_string(topic), 0, note, &expected);
+    struct retainer_position position = {0};
+
+    assert_int_equal(
+        retainer_match_slice(broker->retainer, slice_from_string(topic), &position, 100, 0, note, &expected), 0);
     assert_int_equal(expected.count, 1);
 }
 

@@ -3,15 +3,15 @@
  */
 #include "codec_test.h"
 
-#define V3         "\0\6MQIsdp\3"
-#define V4         "\0\4MQTT\4"
-#define V5         "\0\4MQTT\5"
+#define V3 "\0\6MQIsdp\3"
+#define V4 "\0\4MQTT\4"
+#define V5 "\0\4MQTT\5"
 #define KEEP_ALIVE "\0\x3C"
 
 /* The connection's version is not known before a CONNECT; what is given must not matter. */
 #define CONNECT(body, out_packet) DECODE(MQTT_V3_1_1, C, 0x10, body, out_packet)
-#define TAKES(body, out_packet)   assert_int_equal(CONNECT(body, out_packet), REASON_SUCCESS)
-#define REFUSES(reason, body)     ASSERT_REFUSED(reason, MQTT_V3_1_1, C, 0x10, body)
+#define TAKES(body, out_packet) assert_int_equal(CONNECT(body, out_packet), REASON_SUCCESS)
+#define REFUSES(reason, body) ASSERT_REFUSED(reason, MQTT_V3_1_1, C, 0x10, body)
 
 static void takes_the_smallest_connect_of_each_version(void **state)
 {

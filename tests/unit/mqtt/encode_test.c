@@ -67,10 +67,10 @@ static struct mqtt_properties all_properties(uint32_t present)
     if ((present & BIT(SUBSCRIPTION_IDENTIFIER)) != 0)
         properties.raw.len = mqtt_write_subscription_id(raw, properties.subscription_id);
     if ((present & BIT(USER_PROPERTY)) != 0) {
-        properties.raw.len +=
-            mqtt_write_user_property(SLICE_LITERAL("name"), SLICE_LITERAL("first"), raw + properties.raw.len);
-        properties.raw.len +=
-            mqtt_write_user_property(SLICE_LITERAL("name"), SLICE_LITERAL("second"), raw + properties.raw.len);
+        properties.raw.len += mqtt_write_user_property(SLICE_LITERAL("name"), SLICE_LITERAL("first"),
+                                                       raw + properties.raw.len);
+        properties.raw.len += mqtt_write_user_property(SLICE_LITERAL("name"), SLICE_LITERAL("second"),
+                                                       raw + properties.raw.len);
     }
     return properties;
 }

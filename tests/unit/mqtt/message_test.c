@@ -34,7 +34,6 @@ static void copies_what_the_options_point_at(void **state)
         .topic = slice_from_string(topic),
         .payload = slice_from_string(payload),
         .client_id = slice_from_string(client),
-        .from_uid = 7,
         .now_ms = 99,
         .qos = 2,
         .retain = true,
@@ -51,7 +50,6 @@ static void copies_what_the_options_point_at(void **state)
     assert_true(message->retain);
     assert_false(message->sys);
     assert_false(message->has_expiry);
-    assert_int_equal(message->from_uid, 7);
     assert_int_equal(message->created_ms, 99);
     assert_int_equal(message->properties_len, 0);
     assert_int_equal(message_bytes(message), sizeof(*message) + 2 + 5 + 5);

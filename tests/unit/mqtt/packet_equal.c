@@ -5,8 +5,8 @@
 
 #include "mqtt/decode.h"
 
-#define SAME(field)                    (left->field == right->field)
-#define SAME_SLICE(field)              slice_equal(left->field, right->field)
+#define SAME(field) (left->field == right->field)
+#define SAME_SLICE(field) slice_equal(left->field, right->field)
 #define SAME_IF_PRESENT(prop, is_same) (!mqtt_properties_have(left, MQTT_PROP_##prop) || (is_same))
 
 /* The next property of kind `wanted`. */

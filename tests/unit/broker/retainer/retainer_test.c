@@ -20,10 +20,24 @@ static void note(void *context, struct message *message)
              (const char *)message->payload);
 }
 
+/* In steps of 1,000 topics, as sessions do. */
+static void match_all(struct retainer *retainer, struct slice filter, uint64_t now_ms,
+                      void (*visit)(void *context, struct message *message), void *context)
+{
+    struct retainer_position position = {0};
+    int more;
+
+    do {
+        more = retainer_match_slice(retainer, filter, &position, 1000, now_ms, visit, context);
+        rcu_thread_quiescent(); /* as if the next step were in another turn */
+    } while (more > 0);
+    assert_int_equal(more, 0);
+}
+
 static const char *match(struct retainer *retainer, const char *filter, uint64_t now_ms)
 {
     found[0] = '\0';
-    retainer_match(retainer, slice_from_string(filter), now_ms, note, NULL);
+    match_all(retainer, slice_from_string(filter), now_ms, note, NULL);
     return found;
 }
 
@@ -154,7 +168,7 @@ static void a_long_answer_is_whole(void **state)
         snprintf(topic, sizeof(topic), "t/%d", i);
         store(retainer, make_retained(topic, "x", 0, 0));
     }
-    retainer_match(retainer, SLICE_LITERAL("t/+"), 0, count, &visited);
+    match_all(retainer, SLICE_LITERAL("t/+"), 0, count, &visited);
     assert_int_equal(visited, 3500);
     retainer_free(retainer);
 }

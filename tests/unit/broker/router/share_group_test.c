@@ -60,9 +60,8 @@ static void count_picks(struct fixture *fixture, enum share_strategy strategy, u
 {
     memset(counts, 0, MEMBER_COUNT * sizeof(counts[0]));
     for (uint32_t i = 0; i < rounds; i++) {
-        struct share_pick pick = {.strategy = strategy,
-                                  .random = i * 2654435761u,
-                                  .publisher_hash = i * UINT64_C(0x9E3779B97F4A7C15)};
+        struct share_pick pick = {
+            .strategy = strategy, .random = i * 2654435761u, .publisher_hash = i * UINT64_C(0x9E3779B97F4A7C15)};
         struct share_member *member = share_group_pick(fixture->group, &pick);
 
         assert_non_null(member);
@@ -245,8 +244,7 @@ static void picks_nobody_when_the_only_member_refused(void **state)
     join(fixture, 1);
     for (size_t i = 0; i < ARRAY_COUNT(strategies); i++) {
         for (uint32_t attempt = 0; attempt < 2; attempt++) {
-            struct share_pick pick = {
-                .strategy = strategies[i], .attempt = attempt, .not_this = &fixture->members[0]};
+            struct share_pick pick = {.strategy = strategies[i], .attempt = attempt, .not_this = &fixture->members[0]};
 
             assert_null(share_group_pick(fixture->group, &pick));
         }

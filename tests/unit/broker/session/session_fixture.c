@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "base/rcu.h"
+#include "broker/retainer/retainer.h"
 #include "mqtt/topic.h"
 
 #define CLOCK_START_MS UINT64_C(1000000)
@@ -64,6 +65,13 @@ static bool peer_writable(struct session_link *link)
     return !CONTAINER_OF(link, struct peer, link)->blocked;
 }
 
+static void peer_overload(struct session_link *link)
+{
+    struct peer *peer = CONTAINER_OF(link, struct peer, link);
+
+    add_word(peer->log, &peer->log_len, sizeof(peer->log), "overload");
+}
+
 static void peer_close(struct session_link *link, enum reason_code code, const char *reason)
 {
     struct peer *peer = CONTAINER_OF(link, struct peer, link);
@@ -74,8 +82,11 @@ static void peer_close(struct session_link *link, enum reason_code code, const c
     add_word(peer->log, &peer->log_len, sizeof(peer->log), word);
 }
 
-static const struct session_link_ops peer_ops = {
-    .publish = peer_publish, .pubrel = peer_pubrel, .writable = peer_writable, .close = peer_close};
+static const struct session_link_ops peer_ops = {.publish = peer_publish,
+                                                 .pubrel = peer_pubrel,
+                                                 .writable = peer_writable,
+                                                 .overload = peer_overload,
+                                                 .close = peer_close};
 
 static struct fixture *fixture_of(struct session_host *host)
 {
@@ -119,7 +130,7 @@ static const struct session_host_ops host_ops = {
 static uint64_t session_hash(const void *element, const void *context)
 {
     (void)context;
-    return ((const struct session *)element)->hash;
+    return session_hash_of(session_client_id(element));
 }
 
 static bool session_matches(const void *element, const void *key)
@@ -138,6 +149,8 @@ int fixture_set_up(void **state)
     fixture->host.ops = &host_ops;
     fixture->host.router = router_new();
     fixture->host.registry = rcu_table_new(1, session_hash, NULL);
+    fixture->host.retainer = retainer_new(0, 0);
+    assert_non_null(fixture->host.retainer);
     assert_non_null(fixture->host.router);
     assert_non_null(fixture->host.registry);
     fixture->zone.session = (struct zone_session){.max_inflight = 32,
@@ -172,6 +185,7 @@ int fixture_tear_down(void **state)
     rcu_barrier_all();
     fixture_pass(fixture, 0); /* what the grace period posted */
     rcu_table_free(fixture->host.registry, NULL);
+    retainer_free(fixture->host.retainer);
     router_free(fixture->host.router);
     filter_table_fini(&fixture->host.filters);
     worker_pool_free(fixture->pool);
@@ -193,8 +207,8 @@ struct session *fixture_session(struct fixture *fixture, const char *client_id)
     void *existing;
 
     assert_non_null(session);
-    assert_int_equal(rcu_table_insert(fixture->host.registry, session->hash, session_matches, &id, session, &existing),
-                     0);
+    assert_int_equal(
+        rcu_table_insert(fixture->host.registry, session_hash_of(id), session_matches, &id, session, &existing), 0);
     session->registered = true;
     return session;
 }

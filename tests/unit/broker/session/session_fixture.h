@@ -51,6 +51,16 @@ void fixture_deliver(struct fixture *fixture, struct subscription *subscription,
 /* The same for a message of the caller's, whose reference is taken. */
 void fixture_deliver_take(struct fixture *fixture, struct subscription *subscription, struct message *message);
 
+static inline uint32_t in_flight(const struct session *session)
+{
+    return session->flow == NULL ? 0 : session->flow->inflight.count;
+}
+
+static inline uint32_t queued(const struct session *session)
+{
+    return session->flow == NULL ? 0 : session->flow->mqueue.count;
+}
+
 /* Has exactly this been written since the last look? */
 #define ASSERT_SENT(peer, text) fixture_assert_log((peer)->log, &(peer)->log_len, text, __FILE__, __LINE__)
 #define ASSERT_HOST(fixture, text) fixture_assert_log((fixture)->log, &(fixture)->log_len, text, __FILE__, __LINE__)

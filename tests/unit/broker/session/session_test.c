@@ -292,14 +292,6 @@ static void a_session_is_found_by_others_until_it_ends(void **state)
     assert_true(session->ended);
 }
 
-static void every_session_has_a_number_of_its_own(void **state)
-{
-    struct session *one = fixture_session(*state, "a"), *other = fixture_session(*state, "b");
-
-    assert_int_not_equal(one->uid, 0);
-    assert_int_not_equal(one->uid, other->uid);
-}
-
 #define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_set_up, fixture_tear_down)
 
 int main(void)
@@ -322,7 +314,6 @@ int main(void)
         TEST(an_ending_session_hands_queued_shared_messages_on),
         TEST(a_message_of_several_groups_is_handed_on_to_each),
         TEST(a_session_is_found_by_others_until_it_ends),
-        TEST(every_session_has_a_number_of_its_own),
     };
 
     return cmocka_run_group_tests_name("session", tests, NULL, NULL);

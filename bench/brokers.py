@@ -1,0 +1,228 @@
+"""The brokers that are compared: how each is configured, started and stopped.
+
+Every start gets a fresh directory, a free port of 127.0.0.1 and empty state. All brokers get the same limits: a send
+window of `inflight` messages, queues without a limit (the load keeps them short), no authentication, nothing on disk.
+"""
+
+import os
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+
+inflight = 100  # QoS 1 and 2 messages on their way to one client, also its Receive Maximum; run.py --inflight
+START_SECONDS = 15
+
+
+class BrokerError(Exception):
+    """A broker that is missing, does not start or has died."""
+
+
+def free_port():
+    """A port nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def listening_inodes(port):
+    """The socket inodes that listen on the port, as text."""
+    inodes = set()
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        with open(table, encoding="ascii") as lines:
+            for line in list(lines)[1:]:
+                fields = line.split()
+                if fields[3] == "0A" and int(fields[1].rsplit(":", 1)[1], 16) == port:
+                    inodes.add(fields[9])
+    return inodes
+
+
+def has_socket(pid, inodes):
+    """Does the process hold one of the sockets?"""
+    folder = f"/proc/{pid}/fd"
+    try:
+        for name in os.listdir(folder):
+            try:
+                target = os.readlink(os.path.join(folder, name))
+            except OSError:
+                continue
+            if target.startswith("socket:[") and target[8:-1] in inodes:
+                return True
+    except OSError:
+        pass
+    return False
+
+
+def group_members(group):
+    """The processes of a process group."""
+    members = []
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                if os.getpgid(int(name)) == group:
+                    members.append(int(name))
+            except OSError:
+                continue
+    return members
+
+
+class Broker:
+    """One kind of broker; the subclasses say how it is configured and run."""
+
+    name = ""
+
+    def __init__(self):
+        self.process = None
+        self.environment = dict(os.environ)
+        self.directory = None
+        self.port = 0
+        self.pid = 0
+
+    def version(self):
+        """A short text for the report."""
+        raise NotImplementedError
+
+    def prepare(self):
+        """Writes the configuration into self.directory. Returns the command line as a list."""
+        raise NotImplementedError
+
+    def start(self):
+        """Starts it and returns when it listens; self.pid is then the process that does."""
+        self.directory = tempfile.mkdtemp(prefix=f"bench-{self.name}-")
+        self.port = free_port()
+        command = self.prepare()
+        with open(os.path.join(self.directory, "output"), "wb") as output:
+            self.process = subprocess.Popen(command, cwd=self.directory, stdin=subprocess.DEVNULL, stdout=output,
+                                            stderr=subprocess.STDOUT, env=self.environment, start_new_session=True)
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline and self.process.poll() is None:
+            inodes = listening_inodes(self.port)
+            owners = [pid for pid in group_members(self.process.pid) if inodes and has_socket(pid, inodes)]
+            if owners:
+                self.pid = owners[0]
+                return
+            time.sleep(0.02)
+        text = self.output()
+        self.stop()
+        raise BrokerError(f"{self.name} did not listen on port {self.port}:\n{text}")
+
+    def output(self):
+        """What it printed last."""
+        with open(os.path.join(self.directory, "output"), encoding="utf-8", errors="replace") as text:
+            return text.read()[-2000:]
+
+    def stop(self):
+        """Ends it and removes its directory."""
+        if self.process is not None:
+            for number in (signal.SIGTERM, signal.SIGKILL):
+                try:
+                    os.killpg(self.process.pid, number)
+                except ProcessLookupError:
+                    pass
+                try:
+                    self.process.wait(timeout=10)
+                    break
+                except subprocess.TimeoutExpired:
+                    continue
+            self.process = None
+        if self.directory is not None:
+            shutil.rmtree(self.directory, ignore_errors=True)
+            self.directory = None
+
+
+class Mosquitto(Broker):
+    """Debian's mosquitto."""
+
+    name = "mosquitto"
+
+    @staticmethod
+    def executable():
+        """Its path; Debian installs it where only root looks."""
+        found = shutil.which("mosquitto", path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
+        if found is None:
+            raise BrokerError("mosquitto is not installed")
+        return found
+
+    def version(self):
+        text = subprocess.run([self.executable(), "-h"], capture_output=True, text=True, check=False).stdout
+        return text.splitlines()[0] if text else "mosquitto"
+
+    def prepare(self):
+        path = os.path.join(self.directory, "mosquitto.conf")
+        settings = {
+            "listener": f"{self.port} 127.0.0.1",
+            "allow_anonymous": "true",
+            "persistence": "false",
+            "max_inflight_messages": str(inflight),
+            "max_queued_messages": "0",
+            "set_tcp_nodelay": "true",
+            "log_dest": "stderr",
+            "log_type": "error",
+        }
+        if os.getuid() == 0:
+            settings["user"] = "root"  # else it becomes another user, and its memory can't be read
+        with open(path, "w", encoding="utf-8") as config:
+            config.writelines(f"{key} {value}\n" for key, value in settings.items())
+        return [self.executable(), "-c", path]
+
+
+class Emqc(Broker):
+    """The broker of this repository: a copy of the release tree with settings added."""
+
+    name = "emqc"
+
+    def __init__(self, release):
+        super().__init__()
+        self.release = release
+        if not os.access(os.path.join(release, "bin", "emqx"), os.X_OK):
+            raise BrokerError(f"there is no {release}/bin/emqx; build it first: make")
+
+    def version(self):
+        text = subprocess.run([os.path.join(self.release, "bin", "emqx"), "version"], capture_output=True, text=True,
+                              check=False).stdout.strip()
+        return "emqc " + text if text else "emqc"
+
+    def prepare(self):
+        root = os.path.join(self.directory, "emqx")
+        shutil.copytree(self.release, root, ignore=shutil.ignore_patterns("data", "log"))
+        for name in ("data", "log"):
+            os.mkdir(os.path.join(root, name))
+        settings = {
+            "node.data_dir": os.path.join(root, "data"),
+            "log.to": "console",
+            "log.level": "error",
+            "allow_anonymous": "true",
+            "listener.tcp.external": f"127.0.0.1:{self.port}",
+            "listener.tcp.external.max_connections": "1024000",
+            "listener.tcp.external.max_conn_rate": "1000000",
+            "listener.tcp.internal": f"127.0.0.1:{free_port()}",
+            "zone.external.max_inflight": str(inflight),
+            "zone.external.max_mqueue_len": "0",
+            "zone.external.enable_flapping_detect": "off",
+        }
+        with open(os.path.join(root, "etc", "emqx.conf"), "a", encoding="utf-8") as config:
+            config.write("\n## added by the benchmark; of a key given twice the last counts\n")
+            config.writelines(f"{key} = {value}\n" for key, value in settings.items())
+        # Settings of the user's environment would win over the file.
+        self.environment = {key: value for key, value in os.environ.items() if not key.startswith("EMQX_")}
+        self.environment["EMQX_ROOT"] = root
+        return [os.path.join(root, "bin", "emqx"), "foreground"]
+
+
+class Other(Broker):
+    """A broker given by its command line; {port} and {dir} in it are replaced."""
+
+    def __init__(self, name, template):
+        super().__init__()
+        self.name = name
+        self.template = template
+
+    def version(self):
+        return self.name
+
+    def prepare(self):
+        values = {"port": self.port, "dir": self.directory}
+        return [part.format(**values) for part in shlex.split(self.template)]
