@@ -106,6 +106,11 @@ void daemon_report_failure(struct start_report *report, const char *text)
     report_end(report, 1);
 }
 
+bool daemon_report_is_remote(const struct start_report *report)
+{
+    return report->fd >= 0;
+}
+
 void daemon_report_warning(struct start_report *report, const char *format, ...)
 {
     char text[FRAME_TEXT_MAX];

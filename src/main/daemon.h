@@ -10,6 +10,7 @@
 #include "base/compiler.h"
 #include "ctl/paths.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <sys/types.h>
@@ -25,6 +26,8 @@ void daemon_report_ready(struct start_report *report);
 void daemon_report_failure(struct start_report *report, const char *text);
 /* A line for stderr that whoever starts the broker should see although the start goes on. A line feed is added. */
 void daemon_report_warning(struct start_report *report, const char *format, ...) PRINTF_LIKE(2, 3);
+/* Does another process wait for this report? In the foreground the log's console handler may say the same already. */
+bool daemon_report_is_remote(const struct start_report *report);
 
 /* ---- for the commands ---- */
 

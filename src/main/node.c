@@ -88,6 +88,7 @@ static int open_log(struct node *node)
     };
     for (size_t i = 0; i < LOG_LEVEL_COUNT; i++)
         options.level_files[i] = conf_get_string(node->conf, "log.$level.file", level_keys[i]);
+    node->log_to_console = options.to_console;
     err = log_open(&options);
     if (err < 0)
         fail(node, "Cannot open the log", err);
@@ -214,7 +215,8 @@ static void on_notice(void *context, const char *text)
     struct node *node = context;
 
     log_warning("[Config] %s", text);
-    daemon_report_warning(node->options->report, "%s", text);
+    if (daemon_report_is_remote(node->options->report) || !node->log_to_console)
+        daemon_report_warning(node->options->report, "%s", text);
 }
 
 static int node_start(struct node *node)

@@ -43,6 +43,7 @@ struct node {
     uint64_t started_ms;
     enum broker_state state;
     bool restart;
+    bool log_to_console;
     int exit_status;
 };
 

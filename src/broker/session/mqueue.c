@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 #define FIRST_CAPACITY 8
+#define PURGE_INTERVAL_MS 1000
 #define PRIORITY_HIGHEST 256 /* above every number of the table */
 #define PRIORITY_LOWEST 0
 
@@ -27,6 +28,7 @@ struct mqueue_class {
     uint32_t head;
     uint32_t count;
     uint16_t priority;
+    uint64_t purged_ms; /* when expired messages were last looked for */
 };
 
 static struct queued *item_at(struct mqueue_class *class, uint32_t index)
@@ -146,10 +148,12 @@ int mqueue_push_take(struct mqueue *queue, const struct zone_session *settings, 
     if (class == NULL)
         return -ENOMEM;
     if (settings->max_mqueue_len > 0 && class->count >= settings->max_mqueue_len) {
-        /* Only the oldest is looked at each time: a look at all of them would cost every message a walk. */
-        if (message_expired(item_at(class, 0)->message, now_ms))
+        /* The oldest is looked at each time, all of them once a second: that costs a walk. */
+        if (now_ms - class->purged_ms >= PURGE_INTERVAL_MS || message_expired(item_at(class, 0)->message, now_ms)) {
             *out_expired_count = class_purge(queue, class, now_ms);
-        else
+            class->purged_ms = now_ms;
+        }
+        if (class->count >= settings->max_mqueue_len)
             *out_dropped = take_oldest(queue, class);
     }
     if (class->count == class->capacity && class_grow(class) < 0)

@@ -198,26 +198,26 @@ void session_deliver(struct session *session, const struct delivery_item *item)
     }
 }
 
-/* Sends one item whose reference is ours. False: it can't be sent now. */
-static bool drain_item(struct session *session, const struct delivery_item *item)
+/* Can this waiting item leave its queue now, be it only because it has expired? */
+static bool can_leave(struct session *session, const struct delivery_item *item)
+{
+    if (message_expired(item->message, now_of(session)))
+        return true;
+    return session->link->ops->writable(session->link) &&
+           (item->qos == 0 || session->flow->inflight.count < session->window);
+}
+
+/* Sends an item that can_leave() and has left its queue: its reference is ours. */
+static void send_left(struct session *session, const struct delivery_item *item)
 {
     if (message_expired(item->message, now_of(session))) {
         metric_add(METRIC_MESSAGES_EXPIRED, 1);
-        message_unref(item->message);
-        return true;
-    }
-    if (!session->link->ops->writable(session->link))
-        return false;
-    if (item->qos == 0) {
+    } else if (item->qos == 0) {
         send_qos0(session, item);
-        message_unref(item->message);
-        return true;
+    } else if (send_kept(session, item)) {
+        return; /* the window has the reference */
     }
-    if (session->flow->inflight.count >= session->window)
-        return false;
-    if (!send_kept(session, item))
-        message_unref(item->message);
-    return true;
+    message_unref(item->message);
 }
 
 /* True when it went out: the end of its exchange then gives the place back. A PUBREL takes one too, else its PUBCOMP
@@ -294,9 +294,10 @@ static bool drain_retained(struct session *session)
     if (flow->retained == NULL)
         return true;
     while (budget-- > 0 && retained_feed_peek(flow->retained, session->host->retainer, now_of(session), &item)) {
-        if (!drain_item(session, &item))
+        if (!can_leave(session, &item))
             return false;
         retained_feed_pop(flow->retained);
+        send_left(session, &item);
     }
     if (!retained_feed_ended(flow->retained)) {
         worker_run_later(session->host->worker, &flow->work);
@@ -330,8 +331,10 @@ void session_drain(struct session *session)
     session->draining = true;
     resend_after_resume(session);
     if (flow->resend_left == 0 && drain_retained(session)) {
-        while (mqueue_peek(&flow->mqueue, &item) && drain_item(session, &item))
+        while (mqueue_peek(&flow->mqueue, &item) && can_leave(session, &item)) {
             mqueue_pop(&flow->mqueue);
+            send_left(session, &item);
+        }
     }
     session->draining = false;
     trim_flow(session);
