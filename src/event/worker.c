@@ -90,6 +90,10 @@ int worker_watch(struct worker *worker, struct io_watch *watch, uint32_t epoll_e
 void worker_unwatch(struct worker *worker, struct io_watch *watch)
 {
     epoll_ctl(worker->epoll_fd, EPOLL_CTL_DEL, watch->fd, NULL);
+    for (int i = 0; i < worker->ready_count; i++) {
+        if (worker->ready[i].data.ptr == watch)
+            worker->ready[i].data.ptr = NULL;
+    }
 }
 
 void worker_run_later(struct worker *worker, struct work *work)
@@ -102,17 +106,25 @@ void worker_run_later(struct worker *worker, struct work *work)
     worker->work_tail = &work->next;
 }
 
+/* False: it is not in the list. */
+static bool take_out(struct work **link, struct work *work, struct work ***tail)
+{
+    while (*link != NULL && *link != work)
+        link = &(*link)->next;
+    if (*link == NULL)
+        return false;
+    *link = work->next;
+    if (*tail == &work->next)
+        *tail = link;
+    return true;
+}
+
 void worker_run_cancel(struct worker *worker, struct work *work)
 {
-    struct work **link = &worker->work_head;
-
     if (!work->queued)
         return;
-    while (*link != work)
-        link = &(*link)->next;
-    *link = work->next;
-    if (worker->work_tail == &work->next)
-        worker->work_tail = link;
+    if (!take_out(&worker->work_running, work, &worker->work_tail))
+        take_out(&worker->work_head, work, &worker->work_tail);
     work->queued = false;
 }
 
@@ -136,18 +148,14 @@ static void on_uv_ready(struct worker *worker, struct io_watch *watch, uint32_t 
 /* Runs only what is queued now: what it queues again waits for the next turn. */
 static void run_work(struct worker *worker)
 {
-    struct work *last = worker->work_head == NULL ? NULL : CONTAINER_OF(worker->work_tail, struct work, next);
-
-    while (worker->work_head != NULL) {
-        struct work *work = worker->work_head;
-        worker->work_head = work->next;
-        if (worker->work_head == NULL)
-            worker->work_tail = &worker->work_head;
+    worker->work_running = worker->work_head;
+    worker->work_head = NULL;
+    worker->work_tail = &worker->work_head;
+    while (worker->work_running != NULL) {
+        struct work *work = worker->work_running;
+        worker->work_running = work->next;
         work->queued = false;
-        bool was_last = work == last;
         work->run(worker, work);
-        if (was_last)
-            break;
     }
 }
 
@@ -192,12 +200,22 @@ static int wait_for_events(struct worker *worker, struct epoll_event *events)
     return count;
 }
 
-static void worker_turn(struct worker *worker, const struct epoll_event *events, int count)
+static void run_watches(struct worker *worker, struct epoll_event *events, int count)
 {
-    for (int i = 0; i < count; i++) {
-        struct io_watch *watch = events[i].data.ptr;
-        watch->on_ready(worker, watch, events[i].events);
+    worker->ready = events;
+    worker->ready_count = count;
+    while (worker->ready_count > 0) {
+        struct epoll_event *event = worker->ready++;
+        struct io_watch *watch = event->data.ptr;
+        worker->ready_count--;
+        if (LIKELY(watch != NULL)) /* else taken out in this turn */
+            watch->on_ready(worker, watch, event->events);
     }
+}
+
+static void worker_turn(struct worker *worker, struct epoll_event *events, int count)
+{
+    run_watches(worker, events, count);
     mailbox_drain(worker);
     timer_wheel_advance(worker->wheel, worker->now_ms);
     run_work(worker);

@@ -48,7 +48,8 @@ MUST_USE int worker_pool_start(struct worker_pool *pool);
 /* Asks every thread to end after its turn and joins them. Thread: control. */
 void worker_pool_stop(struct worker_pool *pool);
 /* Runs what still waits in the mailboxes, and what that hands over, on the calling thread. After worker_pool_stop().
- * Thread: control. */
+ * The caller stays online (base/rcu.h) from what it does to workers' objects until this has returned: open batches leave
+ * here, and what they name must not be freed before. Thread: control. */
 void worker_pool_drain(struct worker_pool *pool);
 /* After worker_pool_stop(). NULL is fine. */
 void worker_pool_free(struct worker_pool *pool);

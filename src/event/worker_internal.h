@@ -12,6 +12,7 @@
 #include <uv.h>
 
 struct delivery_batch; /* mailbox.c */
+struct epoll_event;
 
 struct worker_pool {
     uint32_t count;
@@ -51,8 +52,11 @@ struct worker {
     void *context;
     worker_turn_end_fn *turn_end;
     worker_deliver_fn *deliver;
+    struct epoll_event *ready; /* events of this turn that have not run yet */
+    int ready_count;
     struct work *work_head; /* for the next turn */
     struct work **work_tail;
+    struct work *work_running; /* what is left of this turn's */
     struct delivery_batch *outgoing[WORKER_COUNT_MAX];
     uint64_t outgoing_dirty;                         /* bit per worker with an open batch */
     struct mailbox_waiter waiters[WORKER_COUNT_MAX]; /* list heads: our publishers waiting for that worker */

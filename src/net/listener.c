@@ -112,7 +112,8 @@ static bool access_allowed(const struct listener_options *options, const struct 
     return true;
 }
 
-/* Takes one accept from this second's budget; milliseconds to wait when it is used up. */
+/* Takes one accept from this second's budget; milliseconds to wait when it is used up. A worker whose turn began in the
+ * second before takes from the present one. */
 static uint32_t rate_take(struct listener *listener, uint64_t now_ms)
 {
     uint64_t second = now_ms / 1000;
@@ -120,7 +121,7 @@ static uint32_t rate_take(struct listener *listener, uint64_t now_ms)
 
     if (listener->options->max_conn_rate == 0)
         return 0;
-    if (seen != second && atomic_compare_exchange_strong(&listener->rate_second, &seen, second))
+    if (second > seen && atomic_compare_exchange_strong(&listener->rate_second, &seen, second))
         atomic_store(&listener->rate_count, 0);
     if (atomic_fetch_add(&listener->rate_count, 1) < listener->options->max_conn_rate)
         return 0;

@@ -60,7 +60,8 @@ int alias_table_set(struct alias_table *table, uint16_t alias, struct slice topi
     if (copy == NULL)
         return -ENOMEM;
     memcpy(copy, topic.data, topic.len);
-    free(entry->topic);
+    free(entry->topic); /* `topic` may have pointed there */
+    topic = slice_make(copy, topic.len);
     *entry = (struct alias){.topic = copy, .len = (uint16_t)topic.len, .hash = topic_hash(topic)};
     return 0;
 }

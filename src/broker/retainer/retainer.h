@@ -2,7 +2,7 @@
  * retainer: the retained message of each topic (MQTT 5, section 3.3.1.3), in memory, shared by all workers.
  *
  * Readers take no lock; writers take the lock of the topic's shard for a moment. Expired messages are not
- * found and go when somebody meets them or with retainer_purge().
+ * found and go when somebody meets them.
  */
 #ifndef BROKER_RETAINER_RETAINER_H
 #define BROKER_RETAINER_RETAINER_H

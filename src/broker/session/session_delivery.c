@@ -159,20 +159,15 @@ static void enqueue(struct session *session, const struct delivery_item *item)
 
 static void deliver_qos0(struct session *session, const struct delivery_item *item)
 {
-    bool store = session->zone->session.mqueue_store_qos0;
+    const struct session_flow *flow = session->flow;
 
     if (LIKELY(session->link != NULL && session->link->ops->writable(session->link))) {
-        /* Overtakes QoS 1 and 2 messages that wait for the window, never QoS 0 ones. */
-        if (LIKELY(session->flow == NULL ||
-                   (session->flow->mqueue.qos0_count == 0 && session->flow->retained == NULL))) {
+        /* Overtakes QoS 1 and 2 messages that wait for the window, never QoS 0 or retained ones. */
+        if (LIKELY(flow == NULL || (flow->mqueue.qos0_count == 0 && flow->retained == NULL))) {
             send_qos0(session, item);
             return;
         }
-        if (!store) {
-            send_qos0(session, item);
-            return;
-        }
-    } else if (!store) {
+    } else if (!session->zone->session.mqueue_store_qos0) {
         if (session->link != NULL)
             metric_add(METRIC_MESSAGES_DROPPED_SLOW_CONSUMER, 1);
         return;
@@ -224,13 +219,14 @@ static void send_left(struct session *session, const struct delivery_item *item)
     message_unref(item->message);
 }
 
-/* True when a PUBLISH went out. */
+/* True when it went out: the end of its exchange then gives the place back. A PUBREL takes one too, else its PUBCOMP
+ * would make room for a PUBLISH over the window. */
 static bool resend(struct session *session, struct inflight_entry *entry, uint64_t now_ms)
 {
     entry->sent_ms = (uint32_t)now_ms;
     if (entry->state == INFLIGHT_WAIT_PUBCOMP) {
         session->link->ops->pubrel(session->link, entry->packet_id);
-        return false;
+        return true;
     }
     /* Its delivery has begun: it goes on although the message may have expired meanwhile [MQTT-3.3.2-5]. */
     struct delivery_item item = {
@@ -520,10 +516,12 @@ void session_redispatch_shared(struct session *session, const struct shared_targ
 
     while (targets->count > 0 && mqueue_peek(&session->flow->mqueue, &item)) {
         mqueue_pop(&session->flow->mqueue);
-        copies = item.message == last ? copies + 1 : 0;
-        last = item.message;
-        struct shared_target *target = item.shared ? target_matching(targets, message_topic(item.message), copies)
-                                                   : NULL;
+        struct shared_target *target = NULL;
+        if (item.shared) {
+            copies = item.message == last ? copies + 1 : 0;
+            last = item.message;
+            target = target_matching(targets, message_topic(item.message), copies);
+        }
         if (target != NULL)
             host->ops->redispatch_lost(host, slice_make(target->text, target->name_len),
                                        slice_make(target->text + target->name_len, target->filter_len), item.message);
