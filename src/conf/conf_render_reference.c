@@ -22,6 +22,7 @@ static const char *const form[] = {
     "",
     "| | |",
     "|---|---|",
+    /* NOLINTNEXTLINE(bugprone-suspicious-missing-comma): long lines are joined from two literals */
     "| Setting | `key = value`, one on a line. The value goes to the end of the line, without the blanks around it; "
     "there are no quotes, and a `#` in it belongs to it. An empty value is an error: comment the line out instead |",
     "| Key | words joined by dots; letters, digits and `_ - @ / :`. A dot inside a word is written `\\.` |",

@@ -22,8 +22,6 @@
 #include <string.h>
 #include <unistd.h>
 
-extern char **environ;
-
 static void fail(struct node *node, const char *what, int err)
 {
     char text[512];

@@ -90,7 +90,7 @@ int listener_open(const struct listener_options *options, void *context, listene
 
 static bool access_allowed(const struct listener_options *options, const struct sockaddr_storage *peer)
 {
-    struct in6_addr address;
+    struct in6_addr address = {0};
 
     if (peer->ss_family == AF_INET6) {
         address = ((const struct sockaddr_in6 *)peer)->sin6_addr;

@@ -20,6 +20,7 @@ struct alias_table {
 
 struct alias_table *alias_table_new(uint16_t alias_max)
 {
+    ASSERT(alias_max > 0);
     struct alias_table *table = calloc(1, sizeof(*table) + alias_max * sizeof(struct alias));
 
     if (table != NULL)

@@ -225,7 +225,7 @@ enum handled channel_on_subscribe(struct connection *connection, const struct mq
     code = check_filters(subscribe->filters, true, connection->version >= MQTT_V5, &error);
     if (code != REASON_SUCCESS)
         return connection_refuse(connection, code, error);
-    codes = malloc((size_t)subscribe->filter_count * 2);
+    codes = calloc(subscribe->filter_count, 2);
     if (codes == NULL) {
         connection_close(connection, REASON_IMPLEMENTATION_SPECIFIC_ERROR, "enomem");
         return HANDLED_STOP;
@@ -255,7 +255,7 @@ static enum reason_code unsubscribe_one(struct connection *connection, struct sl
 
 enum handled channel_on_unsubscribe(struct connection *connection, const struct mqtt_subscribe *unsubscribe)
 {
-    uint8_t *codes = malloc(unsubscribe->filter_count);
+    uint8_t *codes = calloc(unsubscribe->filter_count, 1);
     struct slice filters = unsubscribe->filters, text;
     enum reason_code code;
     const char *error;

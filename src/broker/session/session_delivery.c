@@ -516,6 +516,7 @@ void session_redispatch_shared(struct session *session, const struct shared_targ
 
     while (targets->count > 0 && mqueue_peek(&session->flow->mqueue, &item)) {
         mqueue_pop(&session->flow->mqueue);
+        ASSERT(item.message != NULL);
         struct shared_target *target = NULL;
         if (item.shared) {
             copies = item.message == last ? copies + 1 : 0;
