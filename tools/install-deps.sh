@@ -12,9 +12,9 @@ set -eu
 build_packages="meson ninja-build gcc libc6-dev pkg-config python3 ccache
     libuv1-dev liburcu-dev libjemalloc-dev libxxhash-dev libssl-dev"
 test_packages="libcmocka-dev clang clang-format clang-tidy libclang-rt-dev lld
-    python3-pytest python3-pytest-xdist python3-pytest-timeout python3-paho-mqtt python3-psutil
+    python3-pytest python3-pytest-xdist python3-pytest-timeout python3-paho-mqtt
     mosquitto mosquitto-clients"
-bench_packages="mosquitto mosquitto-clients python3-psutil"
+bench_packages="mosquitto mosquitto-clients"
 coverage_packages="libcmocka-dev gcovr"
 
 here=$(cd "$(dirname "$0")/.." && pwd)

@@ -177,7 +177,7 @@ static void on_acceptable(struct worker *worker, struct io_watch *io, uint32_t e
 
     (void)events;
     for (int i = 0; i < ACCEPTS_PER_TURN && watch->watching; i++) {
-        struct sockaddr_storage peer;
+        struct sockaddr_storage peer = {0};
         socklen_t peer_len = sizeof(peer);
         uint32_t pause_ms = rate_take(listener, worker_now_ms(worker));
         if (pause_ms > 0) {

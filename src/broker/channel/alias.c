@@ -72,6 +72,7 @@ uint16_t alias_table_assign(struct alias_table *table, struct slice topic, bool 
     uint32_t hash = topic_hash(topic);
     uint16_t alias;
 
+    ASSERT(table->alias_max > 0);
     for (uint16_t i = 0; i < table->alias_max && table->aliases[i].topic != NULL; i++) {
         const struct alias *entry = &table->aliases[i];
         if (entry->hash == hash && slice_equal(slice_make(entry->topic, entry->len), topic)) {
