@@ -56,7 +56,7 @@ static void expect_empty(struct mqueue *queue)
 static void gives_messages_in_the_order_they_came(void **state)
 {
     struct mqueue queue = {0};
-    char payload[8];
+    char payload[16];
 
     (void)state;
     expect_empty(&queue);
