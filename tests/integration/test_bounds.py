@@ -195,6 +195,38 @@ def test_a_small_receive_window_gets_all_retained_messages(broker, topic, qos):
     client.expect_nothing()
 
 
+@pytest.mark.slow
+@pytest.mark.mqtt5("MQTT-3.10.4-2")
+@pytest.mark.mqtt311("MQTT-3.10.4-2")
+def test_unsubscribing_ends_retained_messages_that_are_not_under_way_yet(broker, topic):
+    count = 5000
+    retain_many(broker, topic, count, 1)
+    client = broker.connect(properties={Prop.RECEIVE_MAXIMUM: 1})
+    client.subscribe(f"{topic}/#", qos=1)
+    client.expect_publish()
+    client.unsubscribe(f"{topic}/#")
+    live = broker.connect()
+    client.subscribe("after", qos=1)
+    live.publish("after", b"", 1)
+    more = 0
+    while client.expect_publish().topic != "after":
+        more += 1
+    assert more < count / 2  # those that the broker had looked up
+    for _ in range(2):  # in the middle of one subscription the next begins: it gets all
+        client.subscribe(f"{topic}/#", qos=1)
+        client.unsubscribe(f"{topic}/#")
+    client.subscribe(f"{topic}/#", qos=1)
+    live.publish("after", b"", 1)
+    seen = set()
+    while (message := client.expect_publish()).topic != "after":
+        seen.add(message.topic)
+    assert len(seen) == count
+    publisher = broker.connect()
+    for n in range(count):
+        publisher.send(p.Publish(f"{topic}/{n}", b"", retain=True))
+    publisher.ping()
+
+
 # --- subscriptions
 
 

@@ -244,8 +244,11 @@ static enum reason_code unsubscribe_one(struct connection *connection, struct sl
     parse_filter(text, &request.filter, &code);
     if (code != REASON_SUCCESS)
         return code;
-    if (mount(connection, &request))
+    if (mount(connection, &request)) {
         subscription = subscription_find(connection->link.session, &request.filter);
+        if (request.filter.group.data == NULL)
+            session_cancel_retained(connection->link.session, request.filter.filter);
+    }
     free(request.mounted);
     if (subscription == NULL)
         return REASON_NO_SUBSCRIPTION_EXISTED;

@@ -24,6 +24,7 @@ struct pending {
     uint32_t subscription_id;
     uint8_t qos;
     bool upgrade_qos;
+    bool cancelled; /* unsubscribed meanwhile */
     uint16_t filter_len;
     uint8_t filter[];
 };
@@ -81,12 +82,13 @@ static void match_slice(struct retained_feed *feed, struct retainer *retainer, u
 {
     struct pending *pending = feed->pending;
     struct collecting collecting = {.feed = feed, .pending = pending};
-    int more;
+    int more = 0;
 
     if (feed->first == feed->count)
         feed->first = feed->count = 0;
-    more = retainer_match_slice(retainer, slice_make(pending->filter, pending->filter_len), &pending->position,
-                                RETAINED_FEED_SLICE, now_ms, on_match, &collecting);
+    if (!pending->cancelled)
+        more = retainer_match_slice(retainer, slice_make(pending->filter, pending->filter_len), &pending->position,
+                                    RETAINED_FEED_SLICE, now_ms, on_match, &collecting);
     feed->short_of_memory |= more < 0;
     if (more > 0)
         return;
@@ -140,6 +142,18 @@ static struct retained_feed *feed_new(void)
     return feed;
 }
 
+/* A filter that waits already was subscribed to once more. */
+static void again(struct pending *pending, const struct retained_request *request)
+{
+    if (pending->cancelled) { /* a subscription of its own: from the beginning */
+        retainer_position_fini(&pending->position);
+        pending->position = (struct retainer_position){0};
+        pending->cancelled = false;
+    }
+    pending->subscription_id = request->subscription_id;
+    pending->qos = request->qos;
+}
+
 int retained_feed_add(struct retained_feed **feed, struct retainer *retainer, const struct retained_request *request,
                       uint64_t now_ms)
 {
@@ -156,8 +170,7 @@ int retained_feed_add(struct retained_feed **feed, struct retainer *retainer, co
         free(pending);
         if (err != -EEXIST)
             return err;
-        ((struct pending *)waiting)->subscription_id = request->subscription_id;
-        ((struct pending *)waiting)->qos = request->qos;
+        again(waiting, request);
         return 0;
     }
     *list->pending_tail = pending;
@@ -165,6 +178,14 @@ int retained_feed_add(struct retained_feed **feed, struct retainer *retainer, co
     if (list->pending == pending && list->count - list->first < RETAINED_FEED_SLICE)
         match_slice(list, retainer, now_ms);
     return list->short_of_memory ? -ENOMEM : 0;
+}
+
+void retained_feed_cancel(struct retained_feed *feed, struct slice filter)
+{
+    struct pending *pending = rcu_table_find(feed->index, hash_text(filter), pending_matches, &filter);
+
+    if (pending != NULL)
+        pending->cancelled = true;
 }
 
 bool retained_feed_peek(struct retained_feed *feed, struct retainer *retainer, uint64_t now_ms,

@@ -31,6 +31,9 @@ struct retained_request {
 MUST_USE int retained_feed_add(struct retained_feed **feed, struct retainer *retainer,
                                const struct retained_request *request, uint64_t now_ms);
 
+/* The subscription was given up: of its messages only those looked up already are sent. */
+void retained_feed_cancel(struct retained_feed *feed, struct slice filter);
+
 /* The item to send next, borrowed; looks further slices up. False when there is nothing now: then `retained_feed_ended()`
  * says whether to come again in another turn. */
 bool retained_feed_peek(struct retained_feed *feed, struct retainer *retainer, uint64_t now_ms,

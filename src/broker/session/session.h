@@ -169,6 +169,8 @@ bool session_on_pubrel(struct session *session, uint16_t packet_id);
 
 /* Queues the retained messages of a new subscription; session_drain() sends them. -ENOMEM: not all of them. */
 MUST_USE int session_push_retained(struct session *session, const struct retained_request *request);
+/* The subscription with this filter ended: no more of its retained messages are queued [MQTT-3.10.4-2]. */
+void session_cancel_retained(struct session *session, struct slice filter);
 
 /* Sets when the session ends after its connection (a v5 DISCONNECT may change it). */
 void session_set_expiry(struct session *session, uint32_t expiry_interval_s);

@@ -493,6 +493,12 @@ int session_push_retained(struct session *session, const struct retained_request
     return err;
 }
 
+void session_cancel_retained(struct session *session, struct slice filter)
+{
+    if (session->flow != NULL && session->flow->retained != NULL)
+        retained_feed_cancel(session->flow->retained, filter);
+}
+
 /* The `skip`-th of the targets whose filter matches, or NULL. */
 static struct shared_target *target_matching(const struct shared_targets *targets, struct slice topic, uint32_t skip)
 {
