@@ -168,6 +168,7 @@ int fixture_set_up(void **state)
 static void end_session(void *context, void *element)
 {
     (void)context;
+    ((struct session *)element)->link = NULL; /* a peer of the test, which is gone */
     session_end(element, "end of the test");
 }
 
