@@ -114,7 +114,7 @@ node_dir=$here/tests/integration
 if [ $with_node = yes ] && [ -f "$node_dir/package-lock.json" ]; then
     if [ ! "$node_dir/node_modules/.package-lock.json" -nt "$node_dir/package-lock.json" ]; then
         if [ $check_only = yes ]; then
-            say "install-deps: missing: the npm packages of tests/integration; \`make deps\` installs them"
+            say "install-deps: missing: the npm packages of tests/integration; \`make deps-test\` installs them"
             exit 1
         fi
         say "install-deps: installing the npm packages of tests/integration"
