@@ -13,7 +13,7 @@ import subprocess
 import tempfile
 import time
 
-inflight = 100  # QoS 1 and 2 messages on their way to one client, also its Receive Maximum; run.py --inflight
+inflight = 1000  # QoS 1 and 2 messages on their way to one client, also its Receive Maximum; run.py --inflight
 START_SECONDS = 15
 
 
@@ -201,6 +201,7 @@ class Emqc(Broker):
             "listener.tcp.internal": f"127.0.0.1:{free_port()}",
             "zone.external.max_inflight": str(inflight),
             "zone.external.max_mqueue_len": "0",
+            "zone.external.force_shutdown_policy": "0|0MB",  # would end a client with 8,000 messages waiting
             "zone.external.enable_flapping_detect": "off",
         }
         with open(os.path.join(root, "etc", "emqx.conf"), "a", encoding="utf-8") as config:

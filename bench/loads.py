@@ -40,7 +40,7 @@ def idle_connections():
 def all_loads():
     """Every load, in the order of the report."""
     count = idle_connections()
-    shared_many = ["--publishers", "100", "--subscribers", "4"]
+    shared_many = ["--publishers", "100", "--subscribers", "4", "--window", "100"]
     shared_one = ["--publishers", "1", "--subscribers", "10", "--window", "900"]
     return [
         _load("fan-out-0", "fan-out 1:100, QoS 0", "fan-out", 0, delivered_per_s=20),

@@ -321,6 +321,7 @@ static ssize_t read_direct(struct connection *connection, bool *out_full)
 
     mqtt_frame_peek(connection->partial, connection->partial_len, &frame);
     total = (size_t)frame.header_len + frame.remaining_len;
+    ASSERT(connection->partial_len < total); /* a whole packet would have been handled */
     if (connection->partial_len == connection->partial_capacity) {
         size_t capacity = (size_t)connection->partial_capacity * 2;
         capacity = capacity < total ? capacity : total;
@@ -480,6 +481,8 @@ static void connection_on_ready(struct worker *worker, struct io_watch *watch, u
     }
     if ((events & EPOLLOUT) != 0)
         write_on(connection);
+    if (connection->is_ready)
+        return; /* go_on() follows in this turn or the next: unhandled bytes come before what is read now */
     if ((events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0 && connection_open(connection))
         read_some(connection, (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0);
 }
