@@ -10,8 +10,8 @@ set -eu
 
 # libc6-dev is only recommended by gcc, and recommended packages are left out below.
 build_packages="meson ninja-build gcc libc6-dev pkg-config python3 ccache
-    libuv1-dev liburcu-dev libjemalloc-dev libxxhash-dev libssl-dev"
-test_packages="libcmocka-dev clang clang-format clang-tidy libclang-rt-dev lld
+    libuv1-dev liburcu-dev libjemalloc-dev libxxhash-dev"
+test_packages="libcmocka-dev clang clang-format clang-tidy libclang-rt-dev
     python3-pytest python3-pytest-xdist python3-pytest-timeout python3-paho-mqtt
     mosquitto mosquitto-clients"
 bench_packages="mosquitto mosquitto-clients"
@@ -114,7 +114,7 @@ node_dir=$here/tests/integration
 if [ $with_node = yes ] && [ -f "$node_dir/package-lock.json" ]; then
     if [ ! "$node_dir/node_modules/.package-lock.json" -nt "$node_dir/package-lock.json" ]; then
         if [ $check_only = yes ]; then
-            say "install-deps: missing: the npm packages of tests/integration; \`make deps\` installs them"
+            say "install-deps: missing: the npm packages of tests/integration; \`make deps-test\` installs them"
             exit 1
         fi
         say "install-deps: installing the npm packages of tests/integration"

@@ -7,6 +7,7 @@
  */
 #include "broker/router/router.h"
 
+#include "base/metrics.h"
 #include "base/rcu.h"
 #include "base/rcu_table.h"
 #include "broker/router/route_internal.h"
@@ -199,8 +200,12 @@ static void place_close(struct place *place, bool changed)
     size_t bytes = place->route == NULL ? 0 : route_bytes(place->route);
 
     __atomic_fetch_add(&router->route_bytes, bytes - place->bytes_before, __ATOMIC_RELAXED);
-    if (place->is_wildcard && is_empty != place->was_empty)
-        __atomic_fetch_add(&router->wildcard_count, is_empty ? UINT64_MAX : 1, __ATOMIC_RELAXED);
+    if (is_empty != place->was_empty) {
+        stat_add(STAT_ROUTES, is_empty ? -1 : 1);
+        stat_add(STAT_TOPICS, is_empty ? -1 : 1);
+        if (place->is_wildcard)
+            __atomic_fetch_add(&router->wildcard_count, is_empty ? UINT64_MAX : 1, __ATOMIC_RELAXED);
+    }
     if (place->route != NULL && is_empty)
         place_drop_empty(place);
     if (changed)

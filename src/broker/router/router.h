@@ -9,7 +9,7 @@
  *
  * What a match hands out stays valid until the reader's next quiescent state; a destination's pointer may be
  * freed by its owner once a grace period has passed after router_remove() *and* its mailbox was drained after
- * that (broker/subscriber_list.c).
+ * that (broker/session/subscription.c).
  */
 #ifndef BROKER_ROUTER_ROUTER_H
 #define BROKER_ROUTER_ROUTER_H
