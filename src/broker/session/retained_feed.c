@@ -11,6 +11,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#define SLICES_PER_PEEK 8
+
 struct waiting {
     struct message *message;
     uint32_t subscription_id;
@@ -191,8 +193,8 @@ void retained_feed_cancel(struct retained_feed *feed, struct slice filter)
 bool retained_feed_peek(struct retained_feed *feed, struct retainer *retainer, uint64_t now_ms,
                         struct delivery_item *out_item)
 {
-    if (feed->first == feed->count && feed->pending != NULL)
-        match_slice(feed, retainer, now_ms);
+    for (int slices = 0; feed->first == feed->count && feed->pending != NULL && slices < SLICES_PER_PEEK; slices++)
+        match_slice(feed, retainer, now_ms); /* many filters match nothing */
     if (feed->first == feed->count)
         return false;
     const struct waiting *waiting = &feed->items[feed->first];
