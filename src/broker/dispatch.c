@@ -45,8 +45,8 @@ static void settle_references(struct session_host *host, struct message *message
     host->refs_taken = 0;
     if (net > 0)
         message_ref_many(message, (uint32_t)net);
-    else if (net < 0)
-        message_unref(message);
+    for (; net < 0; net++)
+        message_unref(message); /* also copies of earlier batches that a queue gave up for this one */
 }
 
 /* Fills worker->hits. The number of hits. */
@@ -193,6 +193,7 @@ bool broker_publish_take(struct broker_worker *worker, struct message *message)
 void broker_turn_end(struct broker_worker *worker)
 {
     worker->match_cache.topic_len = 0;
+    worker->host.retained_used = 0;
 }
 
 struct publish_post {
@@ -235,6 +236,8 @@ static void deliver_to_member(struct broker_worker *worker, struct share_member 
     deliver_local(worker, kind, member->subscription, message, attempt);
     if (worker->host.refs_taken > 0)
         message_ref_many(message, (uint32_t)worker->host.refs_taken);
+    for (; worker->host.refs_taken < 0; worker->host.refs_taken++)
+        message_unref(message); /* the caller still holds one */
     worker->host.refs_taken = outer_refs;
 }
 

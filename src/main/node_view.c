@@ -129,13 +129,11 @@ static int view_list_clients(void *broker, uint64_t cursor, uint32_t limit, stru
                              broker_clients_fn *on_rows, void *context)
 {
     struct node *node = broker;
-    struct query *query = calloc(1, sizeof(*query));
+    struct query *query = node->state == BROKER_STOPPING ? NULL : calloc(1, sizeof(*query));
     uint32_t worker = cursor == 0 ? 0 : (uint32_t)(cursor >> CURSOR_WORKER_SHIFT) - 1;
 
-    if (query == NULL || node->state == BROKER_STOPPING) {
-        free(query);
-        return query == NULL ? -ENOMEM : -ESHUTDOWN;
-    }
+    if (query == NULL)
+        return -ENOMEM;
     if (client_id.data != NULL)
         worker = worker_of_client(node, client_id);
     query->limit = limit == 0 || limit > SLICE_ROWS_MAX ? SLICE_ROWS_MAX : limit;
@@ -175,12 +173,10 @@ static void do_kick(struct worker *worker, struct post *post)
 static int view_kick(void *broker, struct slice client_id, broker_kick_fn *on_done, void *context)
 {
     struct node *node = broker;
-    struct query *query = calloc(1, sizeof(*query));
+    struct query *query = node->state == BROKER_STOPPING ? NULL : calloc(1, sizeof(*query));
 
-    if (query == NULL || node->state == BROKER_STOPPING) {
-        free(query);
-        return query == NULL ? -ENOMEM : -ESHUTDOWN;
-    }
+    if (query == NULL)
+        return -ENOMEM;
     query->post.run = do_kick;
     query->node = node;
     query->client_id = client_id;
@@ -232,7 +228,7 @@ static void answer_listeners(struct loop_post *post)
 static int view_list_listeners(void *broker, broker_listeners_fn *on_rows, void *context)
 {
     struct node *node = broker;
-    struct later *later = calloc(1, sizeof(*later));
+    struct later *later = node->state == BROKER_STOPPING ? NULL : calloc(1, sizeof(*later));
 
     if (later == NULL)
         return -ENOMEM;

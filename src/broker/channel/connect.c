@@ -279,7 +279,8 @@ static void take_connect(struct connection *connection, const struct mqtt_connec
     connection->clean_start = connect->clean_start;
     if (connect->level == MQTT_V5 && zone->server_keepalive_s > 0)
         keep_alive_s = zone->server_keepalive_s; /* [MQTT-3.1.2-21] */
-    connection->keep_alive_ms = (uint32_t)(keep_alive_s * 1000.0 * zone->keepalive_backoff * 2);
+    double silence_ms = keep_alive_s * 1000.0 * zone->keepalive_backoff * 2;
+    connection->keep_alive_ms = silence_ms < INT32_MAX ? (uint32_t)silence_ms : INT32_MAX;
     connection->connected_at_s = (uint32_t)(connection_now(connection) / 1000);
 }
 

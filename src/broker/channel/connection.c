@@ -375,8 +375,13 @@ static void limit_bytes(struct connection *connection, size_t count)
  * watermark, since up to once is the session's. */
 static void limit_output(struct connection *connection)
 {
-    if (connection_open(connection) &&
-        stream_pending_bytes(&connection->stream) >= 2 * connection->zone->high_watermark_bytes)
+    uint64_t max = 2 * connection->zone->high_watermark_bytes;
+
+    if (!connection_open(connection) || stream_pending_bytes(&connection->stream) < max)
+        return;
+    if (!connection->stream.blocked) /* only a socket that is full tells us when it no longer is */
+        stream_flush(&connection_host(connection)->streams, &connection->stream);
+    if (stream_pending_bytes(&connection->stream) >= max)
         connection->paused |= PAUSE_OUTPUT;
 }
 

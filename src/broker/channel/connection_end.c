@@ -157,14 +157,12 @@ void connection_linger(struct connection *connection)
     struct channel_worker *host = connection_host(connection);
     size_t dropped = 0;
 
-    if (stream_pending_bytes(&connection->stream) > 0) {
-        if (stream_flush(&host->streams, &connection->stream) < 0) {
-            connection_finish(connection);
-            return;
-        }
-        if (stream_pending_bytes(&connection->stream) == 0)
-            shutdown(connection->stream.watch.fd, SHUT_WR);
+    if (stream_pending_bytes(&connection->stream) > 0 && stream_flush(&host->streams, &connection->stream) < 0) {
+        connection_finish(connection);
+        return;
     }
+    if (stream_pending_bytes(&connection->stream) == 0)
+        shutdown(connection->stream.watch.fd, SHUT_WR); /* the second time does nothing */
     for (;;) {
         ssize_t got = stream_read(&connection->stream, host->streams.read_buffer, STREAM_READ_BUFFER);
         if (got == -EAGAIN || got == -EWOULDBLOCK)

@@ -7,11 +7,10 @@
 #include "base/rcu_table.h"
 #include "broker/retainer/retainer.h"
 #include "mqtt/message.h"
+#include "mqtt/topic.h"
 
 #include <errno.h>
 #include <stdlib.h>
-
-#define SLICES_PER_PEEK 8
 
 struct waiting {
     struct message *message;
@@ -21,12 +20,14 @@ struct waiting {
 
 struct pending {
     struct pending *next;
+    struct pending *prev;
     uint64_t hash; /* of the filter */
     struct retainer_position position;
     uint32_t subscription_id;
     uint8_t qos;
     bool upgrade_qos;
-    bool cancelled; /* unsubscribed meanwhile */
+    bool has_wildcard;
+    bool repeat; /* subscribed to again since it began: once more from the beginning [MQTT-3.8.4-4] */
     uint16_t filter_len;
     uint8_t filter[];
 };
@@ -38,7 +39,7 @@ struct retained_feed {
     uint32_t capacity;
     bool short_of_memory;
     struct pending *pending; /* the first one's matching goes on next */
-    struct pending **pending_tail;
+    struct pending *pending_last;
     struct rcu_table *index; /* the pending ones by filter: thousands may come in one packet */
 };
 
@@ -79,26 +80,61 @@ static void pending_free(struct pending *pending)
     free(pending);
 }
 
-/* One slice of the first pending subscription; takes it off the list at its end. */
-static void match_slice(struct retained_feed *feed, struct retainer *retainer, uint64_t now_ms)
+static void pending_end(struct retained_feed *feed, struct pending *pending)
+{
+    rcu_table_remove(feed->index, pending->hash, pending);
+    if (pending->prev != NULL)
+        pending->prev->next = pending->next;
+    else
+        feed->pending = pending->next;
+    if (pending->next != NULL)
+        pending->next->prev = pending->prev;
+    else
+        feed->pending_last = pending->prev;
+    pending_free(pending);
+}
+
+static void rewind_position(struct pending *pending)
+{
+    retainer_position_fini(&pending->position);
+    pending->position = (struct retainer_position){0};
+}
+
+/* Counts what a slice may look at; false when the turn has done enough. */
+static bool take_budget(const struct retained_source *source, const struct pending *pending)
+{
+    uint64_t there = retainer_count(source->retainer);
+    uint32_t cost = !pending->has_wildcard            ? 1
+                    : there < RETAINED_FEED_SLICE - 1 ? (uint32_t)there + 1
+                                                      : RETAINED_FEED_SLICE;
+
+    if (*source->used >= RETAINED_TURN_MAX)
+        return false;
+    *source->used += cost;
+    return true;
+}
+
+/* One slice of the first pending subscription; takes it off the list at its end. False when the turn has done enough. */
+static bool match_slice(struct retained_feed *feed, const struct retained_source *source)
 {
     struct pending *pending = feed->pending;
     struct collecting collecting = {.feed = feed, .pending = pending};
-    int more = 0;
+    int more;
 
+    if (!take_budget(source, pending))
+        return false;
     if (feed->first == feed->count)
         feed->first = feed->count = 0;
-    if (!pending->cancelled)
-        more = retainer_match_slice(retainer, slice_make(pending->filter, pending->filter_len), &pending->position,
-                                    RETAINED_FEED_SLICE, now_ms, on_match, &collecting);
+    more = retainer_match_slice(source->retainer, slice_make(pending->filter, pending->filter_len), &pending->position,
+                                RETAINED_FEED_SLICE, source->now_ms, on_match, &collecting);
     feed->short_of_memory |= more < 0;
-    if (more > 0)
-        return;
-    rcu_table_remove(feed->index, pending->hash, pending);
-    feed->pending = pending->next;
-    if (feed->pending == NULL)
-        feed->pending_tail = &feed->pending;
-    pending_free(pending);
+    if (more <= 0 && pending->repeat) {
+        pending->repeat = false;
+        rewind_position(pending);
+    } else if (more <= 0) {
+        pending_end(feed, pending);
+    }
+    return true;
 }
 
 static uint64_t pending_hash(const void *element, const void *context)
@@ -124,6 +160,7 @@ static struct pending *pending_new(const struct retained_request *request)
     pending->subscription_id = request->subscription_id;
     pending->qos = request->qos;
     pending->upgrade_qos = request->upgrade_qos;
+    pending->has_wildcard = mqtt_filter_has_wildcard(request->filter);
     pending->filter_len = (uint16_t)request->filter.len;
     memcpy(pending->filter, request->filter.data, request->filter.len);
     return pending;
@@ -135,7 +172,6 @@ static struct retained_feed *feed_new(void)
 
     if (feed == NULL)
         return NULL;
-    feed->pending_tail = &feed->pending;
     feed->index = rcu_table_new(1, pending_hash, NULL);
     if (feed->index == NULL) {
         free(feed);
@@ -144,41 +180,36 @@ static struct retained_feed *feed_new(void)
     return feed;
 }
 
-/* A filter that waits already was subscribed to once more. */
-static void again(struct pending *pending, const struct retained_request *request)
-{
-    if (pending->cancelled) { /* a subscription of its own: from the beginning */
-        retainer_position_fini(&pending->position);
-        pending->position = (struct retainer_position){0};
-        pending->cancelled = false;
-    }
-    pending->subscription_id = request->subscription_id;
-    pending->qos = request->qos;
-}
-
-int retained_feed_add(struct retained_feed **feed, struct retainer *retainer, const struct retained_request *request,
-                      uint64_t now_ms)
+int retained_feed_add(struct retained_feed **feed, const struct retained_source *source,
+                      const struct retained_request *request)
 {
     struct retained_feed *list = *feed == NULL ? feed_new() : *feed;
     struct pending *pending = list == NULL ? NULL : pending_new(request);
-    void *waiting = NULL;
+    void *found = NULL;
     int err;
 
     *feed = list;
     if (pending == NULL)
         return -ENOMEM;
-    err = rcu_table_insert(list->index, pending->hash, pending_matches, &request->filter, pending, &waiting);
+    err = rcu_table_insert(list->index, pending->hash, pending_matches, &request->filter, pending, &found);
     if (err < 0) {
+        struct pending *waiting = found;
         free(pending);
         if (err != -EEXIST)
             return err;
-        again(waiting, request);
+        waiting->repeat = true;
+        waiting->subscription_id = request->subscription_id;
+        waiting->qos = request->qos;
         return 0;
     }
-    *list->pending_tail = pending;
-    list->pending_tail = &pending->next;
+    pending->prev = list->pending_last;
+    if (list->pending_last != NULL)
+        list->pending_last->next = pending;
+    else
+        list->pending = pending;
+    list->pending_last = pending;
     if (list->pending == pending && list->count - list->first < RETAINED_FEED_SLICE)
-        match_slice(list, retainer, now_ms);
+        match_slice(list, source); /* else in a later turn */
     return list->short_of_memory ? -ENOMEM : 0;
 }
 
@@ -187,14 +218,14 @@ void retained_feed_cancel(struct retained_feed *feed, struct slice filter)
     struct pending *pending = rcu_table_find(feed->index, hash_text(filter), pending_matches, &filter);
 
     if (pending != NULL)
-        pending->cancelled = true;
+        pending_end(feed, pending);
 }
 
-bool retained_feed_peek(struct retained_feed *feed, struct retainer *retainer, uint64_t now_ms,
+bool retained_feed_peek(struct retained_feed *feed, const struct retained_source *source,
                         struct delivery_item *out_item)
 {
-    for (int slices = 0; feed->first == feed->count && feed->pending != NULL && slices < SLICES_PER_PEEK; slices++)
-        match_slice(feed, retainer, now_ms); /* many filters match nothing */
+    while (feed->first == feed->count && feed->pending != NULL && match_slice(feed, source))
+        continue; /* many filters match nothing */
     if (feed->first == feed->count)
         return false;
     const struct waiting *waiting = &feed->items[feed->first];

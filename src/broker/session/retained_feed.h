@@ -17,6 +17,7 @@ struct retained_feed;
 struct retainer;
 
 #define RETAINED_FEED_SLICE 1000 /* topics looked at in one step */
+#define RETAINED_TURN_MAX 16000  /* and in one turn of a worker, a millisecond or two */
 
 /* A subscription that wants its retained messages. */
 struct retained_request {
@@ -26,17 +27,24 @@ struct retained_request {
     bool upgrade_qos;         /* zone.upgrade_qos */
 };
 
-/* Adds the subscription's messages to `*feed`, which is made when NULL; a filter that waits there already is not added
- * again. -ENOMEM: some or all are missing. */
-MUST_USE int retained_feed_add(struct retained_feed **feed, struct retainer *retainer,
-                               const struct retained_request *request, uint64_t now_ms);
+/* Where retained messages come from, and how much may be looked up in this turn of the worker. */
+struct retained_source {
+    struct retainer *retainer;
+    uint64_t now_ms;
+    uint32_t *used; /* topics looked at in this turn, by all of the worker's sessions; at most RETAINED_TURN_MAX */
+};
 
-/* The subscription was given up: of its messages only those looked up already are sent. */
+/* Adds the subscription's messages to `*feed`, which is made when NULL; a filter that waits there already is not
+ * queued twice. -ENOMEM: some or all are missing. */
+MUST_USE int retained_feed_add(struct retained_feed **feed, const struct retained_source *source,
+                               const struct retained_request *request);
+
+/* The subscription to `filter` ended: what has not been looked up for it yet is left out. */
 void retained_feed_cancel(struct retained_feed *feed, struct slice filter);
 
-/* The item to send next, borrowed; looks further slices up. False when there is nothing now: then `retained_feed_ended()`
- * says whether to come again in another turn. */
-bool retained_feed_peek(struct retained_feed *feed, struct retainer *retainer, uint64_t now_ms,
+/* The item to send next, borrowed; looks further slices up. False when there is nothing now: then
+ * retained_feed_ended() says whether to come again in another turn. */
+bool retained_feed_peek(struct retained_feed *feed, const struct retained_source *source,
                         struct delivery_item *out_item);
 /* Takes what peek showed; its reference is the caller's. */
 void retained_feed_pop(struct retained_feed *feed);

@@ -254,8 +254,11 @@ static void resend_older(struct session *session, uint64_t now_ms, uint32_t age_
         if (left > window->span)
             continue; /* it was among the holes just closed */
         struct inflight_entry *entry = inflight_at(window, window->span - left);
-        if (entry->state != INFLIGHT_FREE && (uint32_t)now_ms - entry->sent_ms >= age_ms)
-            resend(session, entry, now_ms);
+        if (entry->state == INFLIGHT_FREE || (uint32_t)now_ms - entry->sent_ms < age_ms)
+            continue;
+        if (!session->link->ops->writable(session->link))
+            return; /* the first copy may still be waiting to go out */
+        resend(session, entry, now_ms);
     }
 }
 
@@ -282,16 +285,25 @@ static void resend_after_resume(struct session *session)
     }
 }
 
+static struct retained_source retained_source_of(const struct session *session)
+{
+    struct session_host *host = session->host;
+
+    return (struct retained_source){
+        .retainer = host->retainer, .now_ms = now_of(session), .used = &host->retained_used};
+}
+
 /* Retained messages, slice by slice. True when there are none left. */
 static bool drain_retained(struct session *session)
 {
     struct session_flow *flow = session->flow;
+    struct retained_source source = retained_source_of(session);
     struct delivery_item item;
     uint32_t budget = RETAINED_FEED_SLICE;
 
     if (flow->retained == NULL)
         return true;
-    while (budget-- > 0 && retained_feed_peek(flow->retained, session->host->retainer, now_of(session), &item)) {
+    while (budget-- > 0 && retained_feed_peek(flow->retained, &source, &item)) {
         if (!can_leave(session, &item))
             return false;
         retained_feed_pop(flow->retained);
@@ -482,6 +494,7 @@ bool session_on_pubrel(struct session *session, uint16_t packet_id)
 
 int session_push_retained(struct session *session, const struct retained_request *request)
 {
+    struct retained_source source = retained_source_of(session);
     struct session_flow *flow;
     int err = -ENOMEM;
 
@@ -489,7 +502,7 @@ int session_push_retained(struct session *session, const struct retained_request
         return 0;
     flow = session_flow_get(session);
     if (flow != NULL)
-        err = retained_feed_add(&flow->retained, session->host->retainer, request, now_of(session));
+        err = retained_feed_add(&flow->retained, &source, request);
     return err;
 }
 

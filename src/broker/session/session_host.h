@@ -38,6 +38,7 @@ struct session_host {
     struct rcu_table *registry;     /* client ID to session, of all workers */
     struct filter_table filters;    /* this worker's subscriber lists by filter */
     _Atomic uint32_t session_count; /* read by any worker that places a session */
+    uint32_t retained_used;         /* see struct retained_source; zero at each turn's beginning */
     int32_t refs_taken;             /* references to the message being dispatched, not added yet */
 };
 
