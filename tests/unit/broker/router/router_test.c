@@ -3,6 +3,7 @@
  */
 #include "broker/router/router.h"
 
+#include "base/metrics.h"
 #include "base/rcu.h"
 #include "broker/router/share_group.h"
 #include "naive_match.h"
@@ -183,6 +184,24 @@ static void leaves_nothing_behind(void **state)
     }
     router_stats(*state, &after);
     assert_memory_equal(&before, &after, sizeof(before));
+}
+
+static void counts_routes_whatever_their_kind(void **state)
+{
+    struct slice exact = SLICE_LITERAL("count/a"), wildcard = SLICE_LITERAL("count/+");
+    uint64_t max, before = stats_read(STAT_ROUTES, &max);
+    int target;
+
+    assert_int_equal(router_add(*state, exact, 0, &target), 0);
+    assert_int_equal(router_add(*state, exact, 1, &target), 0); /* a second destination is no second route */
+    assert_int_equal(router_add(*state, wildcard, 0, &target), 0);
+    assert_int_equal(stats_read(STAT_ROUTES, &max), before + 2);
+    router_remove(*state, exact, 0);
+    assert_int_equal(stats_read(STAT_ROUTES, &max), before + 2);
+    router_remove(*state, exact, 1);
+    router_remove(*state, wildcard, 0);
+    assert_int_equal(stats_read(STAT_ROUTES, &max), before);
+    assert_int_equal(stats_read(STAT_TOPICS, &max), before);
 }
 
 static void takes_topics_and_filters_of_any_depth(void **state)
@@ -452,6 +471,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(keeps_a_group_while_it_has_members, set_up, tear_down),
         cmocka_unit_test_setup_teardown(refuses_members_of_a_dropped_group, set_up, tear_down),
         cmocka_unit_test_setup_teardown(leaves_nothing_behind, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(counts_routes_whatever_their_kind, set_up, tear_down),
         cmocka_unit_test_setup_teardown(takes_topics_and_filters_of_any_depth, set_up, tear_down),
         cmocka_unit_test_setup_teardown(agrees_with_a_naive_matcher, set_up, tear_down),
         cmocka_unit_test_setup_teardown(visits_each_destination_and_group_once_in_slices, set_up, tear_down),
