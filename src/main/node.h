@@ -44,6 +44,7 @@ struct node {
     enum broker_state state;
     bool restart;
     bool log_to_console;
+    bool unused_keys; /* the configuration sets keys that this version does not use */
     int exit_status;
 };
 
