@@ -90,16 +90,18 @@ def test_pubrel_is_sent_again_and_publish_is_not(broker, version, topic):
 @pytest.mark.mqtt311("MQTT-4.4.0-1")
 def test_what_is_sent_again_keeps_its_order(broker, version, topic):
     """First the messages under way, PUBREL among them, in the order of their first sending, then the queue."""
-    name = unique()
-    first = broker.connect(version, **session(version, name))
+    name, gone = unique(), unique("gone/")
+    first = broker.connect(version, **session(version, name), will=p.Will(gone, b"gone"))
     first.subscribe(topic, qos=2)
     publisher = broker.connect(version)
+    publisher.subscribe(gone)
     for number in range(4):
         publisher.publish(topic, b"%d" % number, 1 + number % 2)
     sent = [first.expect_publish(topic, ack=False) for _ in range(4)]
     first.send(p.Pubrec(sent[1].packet_id))
     first.expect(p.Pubrel)
     first.drop()
+    publisher.expect_publish(gone, b"gone")  # the broker has noticed: what follows is queued
     for number in (4, 5):
         publisher.publish(topic, b"%d" % number, 1)
     second = broker.connect(version, **session(version, name))

@@ -6,8 +6,16 @@
 #include "mqtt/decode.h"
 
 #define SAME(field) (left->field == right->field)
-#define SAME_SLICE(field) slice_equal(left->field, right->field)
+#define SAME_SLICE(field) same_slice(left->field, right->field)
 #define SAME_IF_PRESENT(prop, is_same) (!mqtt_properties_have(left, MQTT_PROP_##prop) || (is_same))
+
+/* An absent text differs from an empty one. */
+static bool same_slice(struct slice left, struct slice right)
+{
+    if (left.data == NULL || right.data == NULL)
+        return left.data == right.data;
+    return slice_equal(left, right);
+}
 
 /* The next property of kind `wanted`. */
 static bool next_of(struct slice *raw, enum mqtt_property wanted, struct slice *out_name, struct slice *out_value)
@@ -31,7 +39,7 @@ static bool lists_equal(struct slice left, struct slice right, enum mqtt_propert
             return false;
         if (!left_has)
             return true;
-        if (!slice_equal(left_name, right_name) || !slice_equal(left_value, right_value))
+        if (!same_slice(left_name, right_name) || !same_slice(left_value, right_value))
             return false;
     }
 }
@@ -78,7 +86,7 @@ bool properties_equal(const struct mqtt_properties *left, const struct mqtt_prop
 
 static bool optional_equal(struct slice left, struct slice right)
 {
-    return (left.data == NULL) == (right.data == NULL) && slice_equal(left, right);
+    return same_slice(left, right);
 }
 
 static bool wills_equal(const struct mqtt_will *left, const struct mqtt_will *right)
