@@ -15,8 +15,6 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#define REASON_STRING_ROOM 128u /* bytes of a packet with any of our reason texts, at most */
-
 struct opening {
     struct connection *connection;
     const struct mqtt_connect *connect;

@@ -302,7 +302,7 @@ static void handle_bytes(struct connection *connection, const uint8_t *data, siz
         enum handled handled = handle_packet(connection, &frame, data + place + frame.header_len);
         if (UNLIKELY(handled == HANDLED_TOOK_BUFFER))
             return;
-        if (handled == HANDLED_AGAIN || connection->handing_over)
+        if (connection->handing_over)
             break;
         place += total;
     }

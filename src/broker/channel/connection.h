@@ -37,7 +37,8 @@ enum pause_cause {
     PAUSE_OUTPUT = 4,  /* the client does not read what it is sent */
 };
 
-#define PEER_TEXT_MAX 56 /* bytes: "[ipv6]:port" with its zero */
+#define REASON_STRING_ROOM 128u /* bytes of a packet with any of our reason texts, at most */
+#define PEER_TEXT_MAX 56        /* bytes: "[ipv6]:port" with its zero */
 
 /* An IPv4 address is kept as IPv4-mapped. */
 struct peer_address {
@@ -139,7 +140,6 @@ static inline bool connection_open(const struct connection *connection)
 enum handled {
     HANDLED,             /* go on with the next packet */
     HANDLED_STOP,        /* the connection was closed, paused or handed over: look at its state */
-    HANDLED_AGAIN,       /* paused before this packet: it must come again */
     HANDLED_TOOK_BUFFER, /* a message took the partial buffer over; nothing was behind the packet */
 };
 

@@ -12,7 +12,6 @@
 #include <sys/socket.h>
 
 #define LINGER_MS 1000
-#define REASON_STRING_ROOM 128u          /* bytes of a packet with any of our reason texts, at most */
 #define LINGER_BYTES_MAX (1024u * 1024u) /* dropped in one go while lingering */
 
 static struct slice client_id_of(const struct connection *connection)

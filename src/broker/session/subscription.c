@@ -158,7 +158,6 @@ static void list_end(struct session_host *host, struct subscriber_list *list)
 
     router_remove(host->router, filter, (uint16_t)worker_index(host->worker));
     filter_table_remove(&host->filters, list);
-    list->zombie = true;
     free_after_readers(host, list);
 }
 

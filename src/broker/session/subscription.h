@@ -20,7 +20,6 @@ struct session;
 /* Of a filter; or of a shared group on a filter, for looking subscriptions up: its text is then group, zero, filter. */
 struct subscriber_list {
     struct pointer_list subscribers; /* struct subscription */
-    bool zombie;                     /* out of the router; waits to be freed */
     uint16_t filter_len;
     uint8_t filter[];
 };
