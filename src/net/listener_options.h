@@ -5,6 +5,9 @@
 #ifndef NET_LISTENER_OPTIONS_H
 #define NET_LISTENER_OPTIONS_H
 
+#include "net/tls_options.h"
+#include "net/websocket_options.h"
+
 #include <netinet/in.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -41,6 +44,11 @@ struct listener_options {
     uint32_t sndbuf_bytes; /* 0: the system's */
     bool nodelay;
     bool reuseaddr;
+    bool proxy_protocol; /* a PROXY header comes first */
+    uint64_t proxy_protocol_timeout_ms;
+    uint8_t peer_cert_as_username;       /* enum tls_name (net/tls.h); 0: off */
+    struct tls_options *tls;             /* owned; ssl and wss, else NULL */
+    struct websocket_options *websocket; /* owned; ws and wss, else NULL */
 };
 
 struct conf; /* conf/conf.h */

@@ -34,6 +34,7 @@ static_assert(LARGE_CHUNK - sizeof(struct out_chunk) >= STREAM_CHUNK_MAX, "a lar
 int stream_pool_init(struct stream_pool *pool)
 {
     memset(pool, 0, sizeof(*pool));
+    pool->handshakes_left = STREAM_HANDSHAKES_PER_TURN;
     pool->read_buffer = malloc(STREAM_READ_BUFFER);
     return pool->read_buffer == NULL ? -ENOMEM : 0;
 }
@@ -52,7 +53,18 @@ void stream_pool_fini(struct stream_pool *pool)
     free_list(pool->free_small);
     free_list(pool->free_large);
     free(pool->read_buffer);
+    free(pool->layer_in);
+    free(pool->layer_out);
     memset(pool, 0, sizeof(*pool));
+}
+
+int stream_pool_need_layer_buffers(struct stream_pool *pool)
+{
+    if (pool->layer_in == NULL)
+        pool->layer_in = malloc(STREAM_LAYER_BUFFER);
+    if (pool->layer_out == NULL)
+        pool->layer_out = malloc(STREAM_LAYER_BUFFER);
+    return pool->layer_in == NULL || pool->layer_out == NULL ? -ENOMEM : 0;
 }
 
 static struct out_chunk *chunk_get(struct stream_pool *pool, bool large)
@@ -104,6 +116,21 @@ void stream_init(struct stream *stream, int fd)
     stream->watch.fd = fd;
 }
 
+void stream_push_layer(struct stream *stream, struct stream_layer *layer)
+{
+    ASSERT(layer->below == stream->layer);
+    stream->layer = layer;
+}
+
+const char *stream_error(const struct stream *stream)
+{
+    for (const struct stream_layer *layer = stream->layer; layer != NULL; layer = layer->below) {
+        if (layer->error != NULL)
+            return layer->error;
+    }
+    return NULL;
+}
+
 static void drop_output(struct stream_pool *pool, struct stream *stream)
 {
     while (stream->out_head != NULL) {
@@ -118,12 +145,17 @@ static void drop_output(struct stream_pool *pool, struct stream *stream)
 void stream_close(struct stream_pool *pool, struct stream *stream)
 {
     drop_output(pool, stream);
+    while (stream->layer != NULL) {
+        struct stream_layer *layer = stream->layer;
+        stream->layer = layer->below;
+        layer->ops->free(layer);
+    }
     if (stream->watch.fd >= 0)
         close(stream->watch.fd);
     stream->watch.fd = -1;
 }
 
-ssize_t stream_read(struct stream *stream, uint8_t *out, size_t capacity)
+static ssize_t socket_read(struct stream *stream, uint8_t *out, size_t capacity)
 {
     ssize_t got;
 
@@ -131,6 +163,23 @@ ssize_t stream_read(struct stream *stream, uint8_t *out, size_t capacity)
         got = recv(stream->watch.fd, out, capacity, 0);
     while (got < 0 && errno == EINTR);
     return got < 0 ? -errno : got;
+}
+
+ssize_t stream_read(struct stream_pool *pool, struct stream *stream, uint8_t *out, size_t capacity)
+{
+    struct stream_layer *layer = stream->layer;
+
+    if (LIKELY(layer == NULL))
+        return socket_read(stream, out, capacity);
+    return layer->ops->read(pool, stream, layer, out, capacity);
+}
+
+ssize_t stream_layer_read_below(struct stream_pool *pool, struct stream *stream, struct stream_layer *layer,
+                                uint8_t *out, size_t capacity)
+{
+    if (layer->below == NULL)
+        return socket_read(stream, out, capacity);
+    return layer->below->ops->read(pool, stream, layer->below, out, capacity);
 }
 
 static void append(struct stream *stream, struct out_chunk *chunk)
@@ -209,30 +258,68 @@ static void consume(struct stream_pool *pool, struct stream *stream, size_t sent
     }
 }
 
-static ssize_t send_some(struct stream *stream, size_t *out_offered)
+static ssize_t socket_write(struct stream *stream, const struct iovec *parts, int count)
 {
-    struct iovec parts[IOV_COUNT];
-    struct msghdr header = {.msg_iov = parts};
-    size_t offered = 0;
+    struct msghdr header = {.msg_iov = (struct iovec *)(uintptr_t)parts, .msg_iovlen = (size_t)count};
     ssize_t sent;
 
-    for (struct out_chunk *chunk = stream->out_head; chunk != NULL && header.msg_iovlen < IOV_COUNT;
-         chunk = chunk->next) {
+    do
+        sent = count == 1 ? send(stream->watch.fd, parts[0].iov_base, parts[0].iov_len, MSG_NOSIGNAL)
+                          : sendmsg(stream->watch.fd, &header, MSG_NOSIGNAL);
+    while (sent < 0 && errno == EINTR);
+    return sent < 0 ? -errno : sent;
+}
+
+ssize_t stream_layer_write_below(struct stream_pool *pool, struct stream *stream, struct stream_layer *layer,
+                                 const struct iovec *parts, int count)
+{
+    if (layer->below == NULL)
+        return socket_write(stream, parts, count);
+    return layer->below->ops->write(pool, stream, layer->below, parts, count);
+}
+
+void stream_layer_wants_flush(struct stream_pool *pool, struct stream *stream)
+{
+    queue_flush(pool, stream);
+}
+
+static ssize_t send_some(struct stream_pool *pool, struct stream *stream, size_t *out_offered)
+{
+    struct iovec parts[IOV_COUNT];
+    struct stream_layer *layer = stream->layer;
+    size_t offered = 0;
+    int count = 0;
+
+    for (struct out_chunk *chunk = stream->out_head; chunk != NULL && count < IOV_COUNT; chunk = chunk->next) {
         size_t left = chunk->len - chunk->sent;
         if (left == 0)
             continue;
-        parts[header.msg_iovlen++] = (struct iovec){.iov_base = (void *)(uintptr_t)(chunk->bytes + chunk->sent),
-                                                    .iov_len = left};
+        parts[count++] = (struct iovec){.iov_base = (void *)(uintptr_t)(chunk->bytes + chunk->sent), .iov_len = left};
         offered += left;
     }
     *out_offered = offered;
     if (offered == 0)
         return 0;
-    do
-        sent = header.msg_iovlen == 1 ? send(stream->watch.fd, parts[0].iov_base, parts[0].iov_len, MSG_NOSIGNAL)
-                                      : sendmsg(stream->watch.fd, &header, MSG_NOSIGNAL);
-    while (sent < 0 && errno == EINTR);
-    return sent < 0 ? -errno : sent;
+    return LIKELY(layer == NULL) ? socket_write(stream, parts, count)
+                                 : layer->ops->write(pool, stream, layer, parts, count);
+}
+
+/* What the layers hold, from the top down. 0, -EAGAIN or -errno. */
+static int flush_layers(struct stream_pool *pool, struct stream *stream)
+{
+    for (struct stream_layer *layer = stream->layer; layer != NULL; layer = layer->below) {
+        int err = layer->ops->flush(pool, stream, layer);
+        if (err < 0)
+            return err;
+    }
+    return 0;
+}
+
+static int fail(struct stream *stream, int err)
+{
+    stream->failed = true;
+    stream->blocked = true; /* nothing more goes out; EPOLLERR or the owner closes it */
+    return err;
 }
 
 int stream_flush(struct stream_pool *pool, struct stream *stream)
@@ -242,28 +329,50 @@ int stream_flush(struct stream_pool *pool, struct stream *stream)
     stream->blocked = false;
     while (stream->pending_bytes > 0) {
         size_t offered;
-        ssize_t sent = send_some(stream, &offered);
+        ssize_t sent = send_some(pool, stream, &offered);
         if (sent == -EAGAIN || sent == -EWOULDBLOCK) {
             stream->blocked = true;
             break;
         }
-        if (sent < 0) {
-            stream->failed = true;
-            stream->blocked = true; /* nothing more goes out; EPOLLERR or the owner closes it */
-            return (int)sent;
-        }
+        if (sent < 0)
+            return fail(stream, (int)sent);
         consume(pool, stream, (size_t)sent);
         stream->blocked = (size_t)sent < offered;
         if (stream->blocked)
             break;
+    }
+    if (stream->layer != NULL) {
+        int err = flush_layers(pool, stream);
+        if (err == -EAGAIN || err == -EWOULDBLOCK)
+            stream->blocked = true;
+        else if (err < 0)
+            return fail(stream, err);
     }
     if (stream->blocked && pool->on_blocked != NULL)
         pool->on_blocked(stream);
     return 0;
 }
 
+bool stream_shut(struct stream_pool *pool, struct stream *stream)
+{
+    if (stream->pending_bytes == 0) { /* else what is above a goodbye goes first */
+        for (struct stream_layer *layer = stream->layer; layer != NULL && !stream->failed; layer = layer->below) {
+            layer->ops->shut(pool, stream, layer); /* the second time does nothing */
+            if (layer->held_bytes > 0 && layer->ops->flush(pool, stream, layer) < 0)
+                break; /* a goodbye of the layer below comes after this one */
+        }
+    }
+    if (stream_pending_bytes(stream) > 0 && stream_flush(pool, stream) < 0)
+        return false;
+    if (stream_pending_bytes(stream) > 0)
+        return false;
+    shutdown(stream->watch.fd, SHUT_WR);
+    return true;
+}
+
 void stream_pool_flush(struct stream_pool *pool)
 {
+    pool->handshakes_left = STREAM_HANDSHAKES_PER_TURN;
     while (pool->flush_head != NULL) {
         struct stream *stream = pool->flush_head;
         pool->flush_head = stream->flush_next;

@@ -1,6 +1,6 @@
 /*
- * stream: the byte stream of one connection over TCP: reads into the worker's buffer, gathers what is written in a
- * loop turn and sends it with one system call.
+ * stream: the byte stream of one connection: reads into the worker's buffer, gathers what is written in a loop turn and
+ * sends it with one system call. Layers (stream_layer.h) may stand between it and the socket: TLS, WebSocket.
  *
  * An idle stream holds no buffer. Output is a list of chunks: small frames are copied together into pooled chunks,
  * large payloads stay where they are and are held by reference. What the socket does not take waits for
@@ -14,6 +14,7 @@
 #include "base/compiler.h"
 #include "base/slice.h"
 #include "event/worker.h"
+#include "net/stream_layer.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -21,15 +22,19 @@
 
 #define STREAM_CHUNK_MAX 32640u /* bytes that stream_reserve() can give at once */
 #define STREAM_READ_BUFFER (64u * 1024u)
+#define STREAM_LAYER_BUFFER (64u * 1024u)
+#define STREAM_HANDSHAKES_PER_TURN 4u /* about 2 ms of computing: what others wait at most because of handshakes */
 
 struct out_chunk;
+struct stream_layer;
 struct stream_pool;
 
 struct stream {
     struct io_watch watch;
     struct out_chunk *out_head;
     struct out_chunk *out_tail;
-    struct stream *flush_next; /* in the pool's list of streams with output of this turn */
+    struct stream *flush_next;  /* in the pool's list of streams with output of this turn */
+    struct stream_layer *layer; /* the top one, owned; NULL: bytes go to the socket as they are */
     uint32_t pending_bytes;
     bool flush_queued;
     bool blocked; /* the socket took less than offered: wait for EPOLLOUT */
@@ -44,7 +49,11 @@ struct stream_pool {
     uint32_t free_small_count;
     uint32_t free_large_count;
     struct stream *flush_head;
-    uint64_t bytes_sent;
+    uint64_t bytes_sent; /* of what was written to the streams, not of what layers make of it */
+    uint8_t
+        *layer_in; /* for the layers of all streams, during a call: STREAM_LAYER_BUFFER bytes; made when first needed */
+    uint8_t *layer_out;
+    uint32_t handshakes_left;                  /* steps of TLS handshakes that may be computed in this turn */
     void (*on_blocked)(struct stream *stream); /* a flush left data behind; set by the owner */
     void (*on_failed)(struct stream *stream);  /* stream_pool_flush() met a broken stream; it may be closed */
 };
@@ -56,12 +65,32 @@ void stream_pool_fini(struct stream_pool *pool);
 /* Prepares a stream over a connected, non-blocking socket, which it does not own until stream_close(). */
 void stream_init(struct stream *stream, int fd);
 
-/* Drops what is unsent and closes the socket. Closed already is fine. The pool's flush list may still name the
+/* Puts `layer` on top of the stream, which owns it from now on; its `below` must be what was on top before. */
+void stream_push_layer(struct stream *stream, struct stream_layer *layer);
+
+/* Are the handshakes of all layers done? */
+static inline bool stream_established(const struct stream *stream)
+{
+    return stream->layer == NULL || stream->layer->established;
+}
+
+/* Why the last read or flush failed, in the words of the layer that failed; NULL: nothing beyond the errno. */
+const char *stream_error(const struct stream *stream);
+
+/* Says goodbye as the layers do it, sends what can be sent, and shuts our side when everything has left. Once or more
+ * often: true when all is sent and shut. */
+bool stream_shut(struct stream_pool *pool, struct stream *stream);
+
+/* The pool's buffers for layers, STREAM_LAYER_BUFFER bytes each. -ENOMEM. */
+MUST_USE int stream_pool_need_layer_buffers(struct stream_pool *pool);
+
+/* Drops what is unsent, frees the layers and closes the socket. Closed already is fine. The pool's flush list may still name the
  * stream: its memory must last until the next stream_pool_flush(). */
 void stream_close(struct stream_pool *pool, struct stream *stream);
 
-/* Reads at most `capacity` bytes. The count, 0 at the end of the stream, -EAGAIN, or -errno. */
-ssize_t stream_read(struct stream *stream, uint8_t *out, size_t capacity);
+/* Reads at most `capacity` bytes. The count, 0 at the end of the stream, -EAGAIN, -EBUSY (a layer wants to be called in the next
+ * turn), or -errno. */
+ssize_t stream_read(struct stream_pool *pool, struct stream *stream, uint8_t *out, size_t capacity);
 
 /* Room for `len` (at most STREAM_CHUNK_MAX) contiguous bytes; what is written there is sent after
  * stream_commit() at the latest at the turn's end. NULL when memory is short. */
@@ -82,7 +111,11 @@ void stream_pool_flush(struct stream_pool *pool);
 /* Bytes not yet taken by the socket. */
 static inline uint32_t stream_pending_bytes(const struct stream *stream)
 {
-    return stream->pending_bytes;
+    uint32_t bytes = stream->pending_bytes;
+
+    for (const struct stream_layer *layer = stream->layer; UNLIKELY(layer != NULL); layer = layer->below)
+        bytes += layer->held_bytes;
+    return bytes;
 }
 
 #endif

@@ -334,7 +334,8 @@ static ssize_t read_direct(struct connection *connection, bool *out_full)
     want = connection->partial_capacity - connection->partial_len;
     if (want > total - connection->partial_len)
         want = total - connection->partial_len;
-    got = stream_read(&connection->stream, connection->partial + connection->partial_len, want);
+    got = stream_read(&connection_host(connection)->streams, &connection->stream,
+                      connection->partial + connection->partial_len, want);
     *out_full = got == (ssize_t)want;
     if (got <= 0)
         return got;
@@ -348,7 +349,8 @@ static ssize_t read_pooled(struct connection *connection, bool *out_full)
 {
     uint8_t *buffer = connection_host(connection)->streams.read_buffer;
     size_t kept = connection->partial_len;
-    ssize_t got = stream_read(&connection->stream, buffer + kept, STREAM_READ_BUFFER - kept);
+    ssize_t got = stream_read(&connection_host(connection)->streams, &connection->stream, buffer + kept,
+                              STREAM_READ_BUFFER - kept);
 
     *out_full = got == (ssize_t)(STREAM_READ_BUFFER - kept);
     if (got <= 0)

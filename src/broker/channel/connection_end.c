@@ -163,7 +163,7 @@ void connection_linger(struct connection *connection)
     if (stream_pending_bytes(&connection->stream) == 0)
         shutdown(connection->stream.watch.fd, SHUT_WR); /* the second time does nothing */
     for (;;) {
-        ssize_t got = stream_read(&connection->stream, host->streams.read_buffer, STREAM_READ_BUFFER);
+        ssize_t got = stream_read(&host->streams, &connection->stream, host->streams.read_buffer, STREAM_READ_BUFFER);
         if (got == -EAGAIN || got == -EWOULDBLOCK)
             return;
         if (got <= 0 || (dropped += (size_t)got) > LINGER_BYTES_MAX) {

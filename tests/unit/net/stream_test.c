@@ -256,14 +256,14 @@ static void reads_until_the_peer_ends(void **state)
     uint8_t buffer[8];
 
     (void)state;
-    assert_int_equal(stream_read(&stream, buffer, sizeof(buffer)), -EAGAIN);
+    assert_int_equal(stream_read(&pool, &stream, buffer, sizeof(buffer)), -EAGAIN);
     assert_int_equal(write(other_fd, "0123456789", 10), 10);
-    assert_int_equal(stream_read(&stream, buffer, sizeof(buffer)), 8);
+    assert_int_equal(stream_read(&pool, &stream, buffer, sizeof(buffer)), 8);
     assert_memory_equal(buffer, "01234567", 8);
-    assert_int_equal(stream_read(&stream, buffer, sizeof(buffer)), 2);
+    assert_int_equal(stream_read(&pool, &stream, buffer, sizeof(buffer)), 2);
     close(other_fd);
     other_fd = -1;
-    assert_int_equal(stream_read(&stream, buffer, sizeof(buffer)), 0);
+    assert_int_equal(stream_read(&pool, &stream, buffer, sizeof(buffer)), 0);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
