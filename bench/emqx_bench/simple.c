@@ -147,12 +147,21 @@ static int init_clients(struct simple *simple)
     return 0;
 }
 
+/* May another connection be opened now? */
+static bool may_open(const struct simple *simple)
+{
+    const struct options *options = simple->options;
+    const struct tls *tls = simple->settings.transport.tls;
+    uint32_t concurrency = tls != NULL && tls_awaits_session(tls) ? 1 : options->concurrency;
+
+    return simple->opened < options->count && simple->opening < concurrency;
+}
+
 static void open_due(struct simple *simple)
 {
     const struct options *options = simple->options;
 
-    while (simple->opened < options->count && simple->opening < options->concurrency &&
-           clock_ns() >= simple->next_open_ns) {
+    while (may_open(simple) && clock_ns() >= simple->next_open_ns) {
         int err = client_open(&simple->clients[simple->opened].client);
         simple->opened++;
         simple->next_open_ns += options->connect_interval_ms * NS_PER_MS;
@@ -185,7 +194,7 @@ static bool finished(const struct simple *simple)
     if (options->qos > 0)
         return counts->acknowledged + counts->refused >= counts->sent;
     for (uint32_t i = 0; i < simple->opened; i++)
-        if (buffer_len(&simple->clients[i].client.out) > 0)
+        if (client_has_output(&simple->clients[i].client))
             return false;
     return true;
 }
@@ -196,8 +205,7 @@ static uint64_t next_deadline_ns(const struct simple *simple, uint64_t tick_ns)
 
     if (tick_ns < deadline_ns)
         deadline_ns = tick_ns;
-    if (simple->opened < simple->options->count && simple->opening < simple->options->concurrency &&
-        simple->next_open_ns < deadline_ns)
+    if (may_open(simple) && simple->next_open_ns < deadline_ns)
         deadline_ns = simple->next_open_ns;
     return deadline_ns;
 }
@@ -271,6 +279,7 @@ int simple_main(const struct options *options)
         code = report(simple);
     }
     fini_clients(simple);
+    options_client_settings_fini(&simple->settings);
     loop_fini(&simple->loop);
     free(simple);
     return code;
