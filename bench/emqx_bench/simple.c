@@ -32,6 +32,7 @@ static void on_ready(struct client *client)
     struct simple *simple = one->simple;
 
     simple->opening--;
+    one->was_connected = true;
     simple->counts.connected++;
     simple->connected_ns = simple->loop.now_ns;
     histogram_record(&simple->connect_latency, simple->loop.now_ns - client->opened_ns);
@@ -88,10 +89,10 @@ static void on_released(struct client *client, uint64_t sent_ns, uint8_t code)
 
 static void on_closed(struct client *client, const char *why)
 {
-    struct simple *simple = of_client(client)->simple;
-    bool was_connected = client->last_sent_ns > 0; /* set when CONNACK has come */
+    struct simple_client *one = of_client(client);
+    struct simple *simple = one->simple;
 
-    if (was_connected) {
+    if (one->was_connected) {
         simple->counts.closed++;
     } else {
         simple->counts.failed++;

@@ -231,7 +231,9 @@ static void note_fault(struct tls_connection *connection)
 static void count_handshake(struct tls_connection *connection)
 {
     struct tls *tls = connection->tls;
-    struct tls_handshakes *kind = SSL_session_reused(connection->ssl) ? &tls->resumed : &tls->full;
+    struct tls_handshakes *kind = connection->offered_session && SSL_session_reused(connection->ssl) == 1
+                                      ? &tls->resumed
+                                      : &tls->full;
     uint64_t now_ns = clock_ns();
 
     if (kind->count == 0 || connection->opened_ns < kind->first_ns)
@@ -276,8 +278,8 @@ int tls_connection_open(struct tls_connection *connection, struct tls *tls, stru
     SSL_set_connect_state(connection->ssl);
     if (tls->host != NULL)
         (void)SSL_set_tlsext_host_name(connection->ssl, tls->host);
-    if (tls->session != NULL)
-        (void)SSL_set_session(connection->ssl, tls->session);
+    if (tls->session != NULL) /* a pre-shared key of TLS 1.3 looks like one too */
+        connection->offered_session = SSL_set_session(connection->ssl, tls->session) == 1;
     return shake_hands(connection) ? 0 : -EPROTO;
 }
 

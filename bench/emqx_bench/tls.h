@@ -61,6 +61,7 @@ struct tls_connection {
     const uint8_t *in;  /* from the peer, not yet read by OpenSSL */
     size_t in_len;
     uint64_t opened_ns;
+    bool offered_session;
     bool established;
 };
 

@@ -94,8 +94,6 @@ struct buffer *transport_output(struct transport *transport, struct buffer *mqtt
 {
     const struct transport_settings *settings = transport->settings;
 
-    if (buffer_len(&transport->wire) > 0)
-        return &transport->wire;
     if (UNLIKELY(transport->websocket.is_pong_owed))
         websocket_send_pong(&transport->websocket, frames_of(transport));
     if (settings->websocket != NULL && transport->websocket.open && buffer_len(mqtt) > 0) {
@@ -113,8 +111,8 @@ struct buffer *transport_shut(struct transport *transport, struct buffer *mqtt)
     const struct transport_settings *settings = transport->settings;
     struct buffer *output = transport_output(transport, mqtt);
 
-    if (output == NULL || buffer_len(mqtt) > 0) /* an older part still waits: there is no room for a goodbye */
-        return output;
+    if (output == NULL)
+        return NULL;
     if (settings->websocket != NULL && transport->websocket.open)
         websocket_send_close(&transport->websocket, frames_of(transport));
     if (settings->tls != NULL && encrypt(transport, &transport->framed))

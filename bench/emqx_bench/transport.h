@@ -20,7 +20,7 @@ struct transport {
     const struct transport_settings *settings;
     struct tls_connection tls;
     struct websocket websocket;
-    struct buffer wire;   /* goes to the socket next, before more of MQTT's output is taken */
+    struct buffer wire;   /* goes to the socket next */
     struct buffer framed; /* WebSocket over TLS: frames on their way into records */
     const char *fault;    /* why the connection failed: valid until the next one of the run fails */
 };
@@ -39,8 +39,8 @@ bool transport_established(const struct transport *transport);
 /* Is there output of the transport's own? */
 bool transport_has_output(const struct transport *transport);
 
-/* The bytes for the socket; takes what is in `mqtt` when the handshakes are done and nothing older waits. NULL: the
- * connection has failed, transport->fault says why. */
+/* The bytes for the socket; takes what is in `mqtt` when the handshakes are done. NULL: the connection has failed,
+ * transport->fault says why. */
 struct buffer *transport_output(struct transport *transport, struct buffer *mqtt);
 
 /* Appends the goodbye of each protocol, after all of `mqtt`, to the output. The buffer is the one above. */
