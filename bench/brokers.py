@@ -25,12 +25,12 @@ class BrokerError(Exception):
 
 
 @functools.cache
-def certificate():
-    """A self-signed certificate for this run: (certificate file, key file). RSA, 2048 bits: the usual kind."""
+def certificate(rsa_bits):
+    """A self-signed certificate for this run: (certificate file, key file)."""
     directory = tempfile.mkdtemp(prefix="bench-certificate-")
     atexit.register(shutil.rmtree, directory, ignore_errors=True)
     cert, key = os.path.join(directory, "cert.pem"), os.path.join(directory, "key.pem")
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
+    command = ["openssl", "req", "-x509", "-newkey", f"rsa:{rsa_bits}", "-nodes", "-days", "2", "-subj", "/CN=localhost",
                "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", key, "-out", cert]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
@@ -93,6 +93,7 @@ class Broker:
 
     def __init__(self, transport="tcp"):
         self.transport = transport  # or tls, ws
+        self.rsa_bits = 2048  # of the key behind TLS: the usual size
         self.process = None
         self.environment = dict(os.environ)
         self.directory = None
@@ -183,7 +184,7 @@ class Mosquitto(Broker):
         if os.getuid() == 0:
             settings["user"] = "root"  # else it becomes another user, and its memory can't be read
         if self.transport == "tls":
-            settings["certfile"], settings["keyfile"] = certificate()
+            settings["certfile"], settings["keyfile"] = certificate(self.rsa_bits)
         elif self.transport == "ws":
             settings["protocol"] = "websockets"
         with open(path, "w", encoding="utf-8") as config:
@@ -234,7 +235,8 @@ class Emqc(Broker):
             settings[f"listener.{kind}.external.max_connections"] = "1024000"
             settings[f"listener.{kind}.external.max_conn_rate"] = "1000000"
         if self.transport == "tls":
-            settings["listener.ssl.external.certfile"], settings["listener.ssl.external.keyfile"] = certificate()
+            cert, key = certificate(self.rsa_bits)
+            settings |= {"listener.ssl.external.certfile": cert, "listener.ssl.external.keyfile": key}
         with open(os.path.join(root, "etc", "emqx.conf"), "a", encoding="utf-8") as config:
             config.write("\n## added by the benchmark; of a key given twice the last counts\n")
             config.writelines(f"{key} = {value}\n" for key, value in settings.items())

@@ -30,6 +30,7 @@ KIND_METRICS = {
     "latency": ["p50", "p99", "broker_cpu_us"],
     "idle": ["connects_per_s", "connection_bytes", "filter_bytes", "rss_mib"],
     "tls-full": ["handshakes_per_s", "connect_cpu_us", "own_connect_cpu_us", "connection_bytes"],
+    "tls-heavy": ["handshakes_per_s", "connect_cpu_us", "own_connect_cpu_us"],
     "tls-resumed": ["handshakes_per_s", "resumed_percent", "connect_cpu_us", "own_connect_cpu_us"],
     "ws-idle": ["connects_per_s", "connect_cpu_us", "own_connect_cpu_us", "connection_bytes"],
 }

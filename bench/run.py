@@ -90,13 +90,14 @@ def choose_groups(arguments):
     return chosen
 
 
-def make_broker(column, arguments):
+def make_broker(column, arguments, rsa_bits=2048):
     if column.broker == "mosquitto":
         broker = brokers.Mosquitto(column.transport)
     elif column.broker == "emqc":
         broker = brokers.Emqc(arguments.release, column.transport, column.workers)
     else:
         broker = brokers.Other(column.name, arguments.against.partition("=")[2])
+    broker.rsa_bits = rsa_bits
     return broker
 
 
@@ -140,7 +141,7 @@ def run_all(groups, bench, arguments):
         for turn, column in itertools.product(range(rounds), group.columns):
             print(f"[{len(results)}/{total}] {load.key} round {turn + 1}/{rounds} {column.name}: ", end="",
                   file=sys.stderr, flush=True)
-            summary = measure(bench, make_broker(column, arguments),
+            summary = measure(bench, make_broker(column, arguments, load.rsa_bits),
                               [*common, *load_table.TRANSPORT_ARGUMENTS[column.transport], *load.arguments])
             results[load.key][column.name].append(summary)
             print(progress_text(load, summary), file=sys.stderr, flush=True)
