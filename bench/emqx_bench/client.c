@@ -453,8 +453,11 @@ static bool read_transport(struct client *client)
             client_fail(client, client->transport->fault);
         return false;
     }
-    if (received > 0)
+    if (received > 0) {
+        if (carried > 0)
+            memcpy(data, client->in.data + client->in.start, carried);
         receive_plain(client, data, carried, (size_t)received);
+    }
     return count == LOOP_READ_BYTES;
 }
 

@@ -160,6 +160,8 @@ static bool end_control(struct websocket *websocket)
 
     if (websocket->opcode == OPCODE_PING) {
         websocket->is_pong_owed = true;
+        websocket->pong_len = websocket->control_len;
+        memcpy(websocket->pong, websocket->control, websocket->control_len);
     } else if (websocket->opcode == OPCODE_CLOSE) {
         if (websocket->control_len >= 2)
             (void)snprintf(why, sizeof(why), "the broker closed it with code %u",
@@ -268,7 +270,7 @@ void websocket_send(struct websocket *websocket, const uint8_t *data, size_t len
 void websocket_send_pong(struct websocket *websocket, struct buffer *out)
 {
     websocket->is_pong_owed = false;
-    append_frame(websocket, OPCODE_PONG, websocket->control, websocket->control_len, out);
+    append_frame(websocket, OPCODE_PONG, websocket->pong, websocket->pong_len, out);
 }
 
 void websocket_send_close(struct websocket *websocket, struct buffer *out)

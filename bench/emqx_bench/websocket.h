@@ -25,16 +25,18 @@ struct websocket_settings {
 
 struct websocket {
     struct websocket_settings *settings;
-    bool open;            /* the upgrade was accepted */
-    bool is_pong_owed;    /* the last ping's payload is in `control` */
-    uint8_t opcode;       /* of the frame that is being read */
-    uint8_t header_len;   /* bytes of `header` that are there */
-    uint8_t control_len;  /* bytes of a control frame's payload that are there */
+    bool open;           /* the upgrade was accepted */
+    bool is_pong_owed;   /* to the last ping */
+    uint8_t opcode;      /* of the frame that is being read */
+    uint8_t header_len;  /* bytes of `header` that are there */
+    uint8_t control_len; /* bytes of a control frame's payload that are there */
+    uint8_t pong_len;
     uint32_t mask_key;    /* of all our frames, in memory order */
     uint64_t payload_len; /* bytes of the frame that have not come yet; header_len 0: no frame has begun */
     uint8_t header[WEBSOCKET_HEADER_MAX];
     uint8_t control[WEBSOCKET_CONTROL_MAX];
-    struct buffer response; /* to the upgrade, until it is whole */
+    uint8_t pong[WEBSOCKET_CONTROL_MAX]; /* what the ping said */
+    struct buffer response;              /* to the upgrade, until it is whole */
 };
 
 /* Makes the request. Returns 0 or -ENOMEM. */
