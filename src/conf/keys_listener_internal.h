@@ -155,7 +155,7 @@
 
 /* WebSocket */
 #define WS_ROW(TYPE, KEY, KIND, FALLBACK, SHIPPED, EXAMPLE, WORDS, MIN, MAX, HELP)                                     \
-    LISTENER_ROW(TYPE, KEY, KIND, FALLBACK, SHIPPED, EXAMPLE, WORDS, MIN, MAX, CONF_NOT_YET, HELP)
+    LISTENER_ROW(TYPE, KEY, KIND, FALLBACK, SHIPPED, EXAMPLE, WORDS, MIN, MAX, CONF_IN_EFFECT, HELP)
 #define ROW_MQTT_PATH(TYPE)                                                                                            \
     WS_ROW(TYPE, ".mqtt_path", CONF_STRING, "/mqtt", "external: /mqtt", NULL, NULL, 0, 0,                              \
            "Path of the URL. Every other path is answered with 404.")
@@ -168,6 +168,14 @@
 #define ROW_PROXY_PORT_HEADER(TYPE)                                                                                    \
     WS_ROW(TYPE, ".proxy_port_header", CONF_STRING, NULL, NULL, "external: X-Forwarded-Port", NULL, 0, 0,              \
            "HTTP header in which a proxy hands over the client's port.")
+#define ROW_ORIGINS(TYPE)                                                                                              \
+    {                                                                                                                  \
+        .name = "listener." TYPE ".$name.origins", .type = CONF_STRING,                                                \
+        .example = "external: https://example.com, https://www.example.com", .effect = CONF_IN_EFFECT, .ours = true,   \
+        .help = "Web pages whose scripts may connect: values of the header Origin, separated by commas. Every other "  \
+                "page is answered with 403; clients that are no browsers send no such header and may always. "         \
+                "Unset lets in every page.",                                                                           \
+    }
 #define ROWS_WS_TAIL(TYPE)                                                                                             \
     WS_ROW(TYPE, ".compress", CONF_BOOL, "false", NULL, "external: true", NULL, 0, 0,                                  \
            "Compress messages with clients that can (permessage-deflate)."),                                           \
