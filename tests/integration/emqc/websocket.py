@@ -145,3 +145,8 @@ class WebSocketClient(Client):
         found, payload = self.control.pop(0)
         assert found == opcode, f"opcode {opcode} expected, got {found} {payload!r}"
         return payload
+
+    def drain_control(self):
+        """Reads until the server closes; control frames are kept in `control`."""
+        while self._fill(time.monotonic() + DEADLINE_S):
+            pass
