@@ -310,6 +310,33 @@ def test_a_session_of_an_open_listener_opens_no_other(make_broker, certs, tls_ve
         client.connect()
 
 
+@VERSIONS
+def test_the_host_asked_for_decides_the_certificate(make_broker, certs, tls_version):
+    wildcard = certs.authority.issue("wildcard", san="DNS:*.example.com", usage="serverAuth")
+    sni = {}
+    for number, (host, pair) in enumerate((("*.example.com", wildcard), ("mqtt.example.com", certs.sni_server)), 1):
+        sni |= {f"sni.{number}.host": host, f"sni.{number}.certfile": pair.cert, f"sni.{number}.keyfile": pair.key}
+    node = make_broker(tls_listener(certs.server, **sni))
+    for asked, name in (("mqtt.example.com", "mqtt.example.com"), ("MQTT.example.com", "mqtt.example.com"), ("other.example.com", "wildcard"),
+                        ("localhost", "localhost")):  # fmt: skip
+        client = open_tls(node, certs, tls_version=tls_version, server_name=asked).connect()
+        assert client.server_common_name() == name
+        client.ping()
+    for asked in ("-noservername", "-servername=a.b.example.com"):
+        shown = s_client(listener_port(node), *asked.split("="), {TLS_1_2: "-tls1_2", TLS_1_3: "-tls1_3"}[tls_version])
+        assert "subject=O = Acme, CN = localhost" in shown
+
+
+@VERSIONS
+def test_a_host_s_certificate_lets_nobody_in_without_one_of_his_own(make_broker, certs, tls_version):
+    """What the listener asks of clients holds whatever host they name."""
+    sni = {"sni.1.host": "mqtt.example.com", "sni.1.certfile": certs.sni_server.cert, "sni.1.keyfile": certs.sni_server.key}
+    node = make_broker(tls_listener(certs.server, authority=certs.authority, **sni))
+    open_tls(node, certs, certs.client, tls_version=tls_version, server_name="mqtt.example.com").connect().ping()
+    with pytest.raises((ssl.SSLError, ConnectionResetError, BrokenPipeError, Closed)):
+        open_tls(node, certs, tls_version=tls_version, server_name="mqtt.example.com").connect()
+
+
 def test_a_staple_is_sent_to_who_asks(make_broker, certs):
     node = make_broker(tls_listener(certs.server, ocsp_file=certs.authority.ocsp_response(certs.server)))
     for option in ("-tls1_2", "-tls1_3"):
