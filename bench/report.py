@@ -190,7 +190,7 @@ def markdown(group, results, versions, command, settings):
 
 
 def place_section(text, groups, group, section):
-    """The text with the group's section in place of the old one; a new one comes behind the group before it."""
+    """The text with the group's section in place of the old one; a new one comes behind the group before it, or before the one behind."""
     begin, end = marks(group)
     if begin in text and end in text:
         return text.split(begin, 1)[0] + section + text.split(end, 1)[1]
@@ -198,6 +198,10 @@ def place_section(text, groups, group, section):
         head, mark, tail = text.partition(marks(before)[1])
         if mark:
             return head + mark + "\n\n" + section + tail
+    for after in groups[groups.index(group) + 1:]:
+        head, mark, tail = text.partition(marks(after)[0])
+        if mark:
+            return head + section + "\n\n" + mark + tail
     return text.rstrip("\n") + "\n\n" + section + "\n"
 
 
