@@ -20,6 +20,8 @@
 
 #define BATCH_FIRST_COUNT 16
 #define BATCH_COUNT_MAX 1024
+#define BATCH_EARLY_COUNT                                                                                              \
+    64 /* deliveries that are worth waking a sleeper in the middle of a turn: it works while the turn goes on */
 #define IN_PERSON_COUNT_MAX 4 /* deliveries; more are worth another processor */
 #define BATCH_LIMIT_PARTS 8   /* a batch over this part of the mailbox's limit does not wait for the turn's end */
 
@@ -163,7 +165,10 @@ int worker_deliver(struct worker *from, struct worker *to, const struct delivery
         return -ENOMEM;
     batch->deliveries[batch->count++] = *delivery;
     batch->bytes += bytes + sizeof(*delivery);
-    if (UNLIKELY(batch->bytes > from->pool->mailbox_bytes_max / BATCH_LIMIT_PARTS))
+    if (UNLIKELY(batch->count == BATCH_EARLY_COUNT) &&
+        atomic_load_explicit(&to->mailbox.state, memory_order_relaxed) == WORKER_SLEEPING)
+        batch_post(from, to->index);
+    else if (UNLIKELY(batch->bytes > from->pool->mailbox_bytes_max / BATCH_LIMIT_PARTS))
         batch_post(from, to->index);
     return 0;
 }

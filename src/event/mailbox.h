@@ -44,7 +44,7 @@ typedef void worker_deliver_fn(struct worker *worker, const struct delivery *del
 void worker_set_deliver(struct worker *worker, worker_deliver_fn *deliver);
 
 /* Adds a delivery of `bytes` to this turn's batch from `from` to `to` (another worker); it leaves at the end of
- * the turn, or at once when the batch is full (by count, or an eighth of the limit). -ENOMEM: nothing was taken.
+ * the turn, or at once when the batch is full (by count, or an eighth of the limit) or large enough to wake a `to` that sleeps. -ENOMEM: nothing was taken.
  * Thread: owner of `from`. */
 MUST_USE int worker_deliver(struct worker *from, struct worker *to, const struct delivery *delivery, size_t bytes);
 
