@@ -496,6 +496,36 @@ static void a_retained_publish_is_stored_and_an_empty_one_clears_it(void **state
     assert_int_equal(retainer_count(broker->retainer), 0);
 }
 
+static void expired_retained_messages_make_room_without_being_asked_for(void **state)
+{
+    uint64_t now_ms = worker_now_ms(broker->workers[0]->host.worker);
+    char topic[16];
+
+    (void)state;
+    for (int i = 0; i < 1200; i++) { /* more than one slice */
+        struct message *message;
+        snprintf(topic, sizeof(topic), "t/%d", i);
+        message = make_expiring(topic, "m", 0, now_ms, 1);
+        message->retain = true;
+        assert_false(broker_publish_take(broker->workers[i % 2], message));
+    }
+    assert_false(broker_publish_take(broker->workers[0], make_retained("stays", "m", 0, now_ms)));
+    assert_int_equal(retainer_count(broker->retainer), 1201);
+    run_turns();
+    assert_int_equal(retainer_count(broker->retainer), 1201);
+    assert_true(timer_running(&broker->workers[1]->retained_expiry));
+    assert_false(timer_running(&broker->workers[2]->retained_expiry)); /* nothing was published there */
+    for (uint64_t passed_ms = 0; passed_ms <= 1500; passed_ms += 10) {
+        worker_run_turn(broker->workers[0]->host.worker, now_ms + passed_ms);
+        worker_run_turn(broker->workers[1]->host.worker, now_ms + passed_ms);
+        if (passed_ms <= 1000)
+            assert_int_equal(retainer_count(broker->retainer), 1201);
+    }
+    assert_int_equal(retainer_count(broker->retainer), 1);
+    assert_false(timer_running(&broker->workers[0]->retained_expiry)); /* nothing left to wait for */
+    assert_false(timer_running(&broker->workers[1]->retained_expiry));
+}
+
 static void a_full_mailbox_stops_the_publisher(void **state)
 {
     struct client *there = connect_client(1, 10);
@@ -572,6 +602,7 @@ int main(void)
         TEST(the_will_of_a_session_goes_to_its_subscribers),
         TEST(a_post_from_outside_is_published),
         TEST(a_retained_publish_is_stored_and_an_empty_one_clears_it),
+        TEST(expired_retained_messages_make_room_without_being_asked_for),
         TEST(a_full_mailbox_stops_the_publisher),
         TEST(a_client_id_belongs_to_one_session),
         TEST(new_sessions_are_spread_over_the_workers),
