@@ -97,6 +97,8 @@ void connection_list_remove(struct connection *connection)
 {
     struct channel_worker *host = connection_host(connection);
 
+    if (UNLIKELY(host->mark_count > 0))
+        connection_list_unmark(host, connection);
     if (connection->prev != NULL)
         connection->prev->next = connection->next;
     else
