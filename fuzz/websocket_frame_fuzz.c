@@ -13,9 +13,10 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static const char request_head[] = "GET /mqtt HTTP/1.1\r\nHost: b\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-                                   "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
-                                   "Sec-WebSocket-Protocol: mqtt\r\nSec-WebSocket-Extensions: permessage-deflate\r\n\r\n";
+static const char request_head[] =
+    "GET /mqtt HTTP/1.1\r\nHost: b\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+    "Sec-WebSocket-Protocol: mqtt\r\nSec-WebSocket-Extensions: permessage-deflate\r\n\r\n";
 static char path[] = "/mqtt";
 
 /* The layer below: gives `request_head` and then the input, at most `step` bytes at a time; takes everything. */
@@ -88,7 +89,8 @@ static const struct stream_layer_ops source_ops = {.name = "source",
 static size_t run(const struct websocket_options *options, const uint8_t *data, size_t size, size_t step, size_t room,
                   uint8_t *out, ssize_t *out_end)
 {
-    struct source source = {.base.ops = &source_ops, .base.established = true, .data = data, .size = size, .step = step};
+    struct source source = {
+        .base.ops = &source_ops, .base.established = true, .data = data, .size = size, .step = step};
     struct stream_pool pool;
     struct stream stream;
     struct stream_layer *layer;

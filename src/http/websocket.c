@@ -212,9 +212,9 @@ static void take_frames(struct stream_pool *pool, struct stream *stream, struct 
         }
         if (!reader->in_frame) {
             size_t used = 0;
-            enum websocket_header header =
-                websocket_read_header(reader, intake->in + intake->at, intake->in_len - intake->at,
-                                      ws->options->max_frame_bytes, &used, &fault);
+            enum websocket_header header = websocket_read_header(reader, intake->in + intake->at,
+                                                                 intake->in_len - intake->at,
+                                                                 ws->options->max_frame_bytes, &used, &fault);
             intake->at += used;
             if (header == WEBSOCKET_HEADER_BAD)
                 fail(pool, stream, ws, fault);
@@ -375,8 +375,9 @@ static ssize_t read_some(struct stream_pool *pool, struct stream *stream, struct
         if (budget == 0 && done == 0)
             return -EBUSY;
         if (budget == 0) {
-            fail(pool, stream, ws,
-                 (struct websocket_fault){WEBSOCKET_POLICY, "the connection is flooded with frames that carry nothing"});
+            fail(
+                pool, stream, ws,
+                (struct websocket_fault){WEBSOCKET_POLICY, "the connection is flooded with frames that carry nothing"});
             return (ssize_t)done;
         }
         if (ws->base.established && ws->deflate == NULL && capacity - done >= DIRECT_ROOM_MIN)
@@ -459,9 +460,8 @@ struct slice websocket_layer_forwarded_port(const struct stream_layer *layer)
 {
     const struct websocket *ws = websocket_of_const(layer);
 
-    return ws->forwarded_port_len == 0
-               ? (struct slice){NULL, 0}
-               : slice_make(ws->forwarded + ws->forwarded_address_len, ws->forwarded_port_len);
+    return ws->forwarded_port_len == 0 ? (struct slice){NULL, 0}
+                                       : slice_make(ws->forwarded + ws->forwarded_address_len, ws->forwarded_port_len);
 }
 
 bool websocket_layer_heard(struct stream_layer *layer)

@@ -154,8 +154,8 @@ static void without_takeover_the_dictionary_goes(void **state)
     size_t used;
 
     (void)state;
-    assert_true(websocket_deflate_negotiate(
-        &options, SLICE_LITERAL("permessage-deflate; client_no_context_takeover"), &terms));
+    assert_true(
+        websocket_deflate_negotiate(&options, SLICE_LITERAL("permessage-deflate; client_no_context_takeover"), &terms));
     deflate = websocket_deflate_new(&options, &terms);
     CHECK_HELLO(deflate, "\xf2\x48\xcd\xc9\xc9\x07\x00", 8);
     CHECK_HELLO(deflate, "\xf2\x48\xcd\xc9\xc9\x07\x00", 8);
