@@ -464,11 +464,13 @@ struct slice websocket_layer_forwarded_port(const struct stream_layer *layer)
                                        : slice_make(ws->forwarded + ws->forwarded_address_len, ws->forwarded_port_len);
 }
 
-bool websocket_layer_heard(struct stream_layer *layer)
+uint32_t websocket_layer_silence_ms(struct stream_layer *layer, uint64_t now_ms)
 {
     struct websocket *ws = websocket_of(layer);
-    bool heard = ws->heard;
 
+    if (ws->heard || !ws->listened)
+        ws->heard_ms = (uint32_t)now_ms;
     ws->heard = false;
-    return heard;
+    ws->listened = true;
+    return (uint32_t)now_ms - ws->heard_ms;
 }

@@ -124,17 +124,20 @@ static void only_the_newest_ping_is_answered(void **state)
     assert_int_equal(stream_pending_bytes(&stream), 0);
 }
 
-static void any_frame_is_heard(void **state)
+static void any_frame_ends_the_silence(void **state)
 {
     (void)state;
     upgrade();
-    assert_true(websocket_layer_heard(ws_layer));
-    assert_false(websocket_layer_heard(ws_layer));
+    assert_int_equal(websocket_layer_silence_ms(ws_layer, 5000), 0);
+    assert_int_equal(websocket_layer_silence_ms(ws_layer, 6000), 1000);
     client_send_frame(0x8a, "", 0);
     stream_gives("", 0);
-    assert_true(websocket_layer_heard(ws_layer));
+    assert_int_equal(websocket_layer_silence_ms(ws_layer, 7000), 0);
     stream_gives("", 0);
-    assert_false(websocket_layer_heard(ws_layer));
+    assert_int_equal(websocket_layer_silence_ms(ws_layer, 7500), 500);
+    client_send("\x82", 1); /* a part of one */
+    stream_gives("", 0);
+    assert_int_equal(websocket_layer_silence_ms(ws_layer, 9000), 0);
 }
 
 static void what_a_turn_writes_leaves_as_one_message(void **state)
@@ -313,7 +316,7 @@ int main(void)
         TEST(frames_right_behind_the_request_are_not_lost),
         TEST(fewer_bytes_than_asked_for_means_that_all_was_read),
         TEST(only_the_newest_ping_is_answered),
-        TEST(any_frame_is_heard),
+        TEST(any_frame_ends_the_silence),
         TEST(what_a_turn_writes_leaves_as_one_message),
         TEST(a_full_socket_cuts_frames_but_nothing_breaks_into_them),
         TEST(many_references_leave_without_the_socket_being_full),
