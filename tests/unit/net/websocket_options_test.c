@@ -74,7 +74,6 @@ static void check_all_keys(const char *text, const char *type)
 }
 
 #define ALL_KEYS(TYPE)                                                                                                 \
-    "listener." TYPE ".a = 8083\n"                                                                                     \
     "listener." TYPE ".a.mqtt_path = /broker\n"                                                                        \
     "listener." TYPE ".a.proxy_address_header = X-Forwarded-For\n"                                                     \
     "listener." TYPE ".a.proxy_port_header = X-Forwarded-Port\n"                                                       \
