@@ -54,6 +54,7 @@ static const struct conf_key ssl_keys[] = {
     ROW_SECURE_RENEGOTIATE("ssl", "external: off"),
     ROW_REUSE_SESSIONS("ssl", "external: on"),
     ROW_HONOR_CIPHER_ORDER("ssl", "external: on"),
+    ROWS_TLS_OURS("ssl"),
     ROW_PEER_CERT("ssl", "external: cn"),
     ROW_BACKLOG("ssl", CONF_IN_EFFECT, NULL, "external: 1024"),
     ROW_SEND_TIMEOUT("ssl", CONF_IN_EFFECT, NULL, "external: 15s"),
@@ -78,6 +79,7 @@ static const struct conf_key ws_keys[] = {
     ROW_RATE_LIMIT("ws", CONF_IN_EFFECT, "external: 1024,524288"),
     ROW_ACCESS("ws", CONF_IN_EFFECT, "external.1: allow all"),
     ROW_VERIFY_PROTOCOL_HEADER("ws"),
+    ROW_ORIGINS("ws"),
     ROW_PROXY_ADDRESS_HEADER("ws"),
     ROW_PROXY_PORT_HEADER("ws"),
     ROW_PROXY_PROTOCOL("ws", "external: on"),
@@ -105,6 +107,7 @@ static const struct conf_key wss_keys[] = {
     ROW_RATE_LIMIT("wss", CONF_IN_EFFECT, "external: 1024,524288"),
     ROW_ACCESS("wss", CONF_IN_EFFECT, "external.1: allow all"),
     ROW_VERIFY_PROTOCOL_HEADER("wss"),
+    ROW_ORIGINS("wss"),
     ROW_PROXY_ADDRESS_HEADER("wss"),
     ROW_PROXY_PORT_HEADER("wss"),
     ROW_PROXY_PROTOCOL("wss", "external: on"),
@@ -120,6 +123,7 @@ static const struct conf_key wss_keys[] = {
     ROW_SECURE_RENEGOTIATE("wss", "external: off"),
     ROW_REUSE_SESSIONS("wss", "external: on"),
     ROW_HONOR_CIPHER_ORDER("wss", "external: on"),
+    ROWS_TLS_OURS("wss"),
     ROW_PEER_CERT("wss", "external: cn"),
     ROW_BACKLOG("wss", CONF_IN_EFFECT, "external: 1024", NULL),
     ROW_SEND_TIMEOUT("wss", CONF_IN_EFFECT, "external: 15s", NULL),
@@ -142,9 +146,10 @@ const struct conf_table conf_wss_table = {wss_keys, ARRAY_COUNT(wss_keys)};
     }
 
 static const struct conf_key unix_keys[] = {
-    UNIX_ROW("", CONF_STRING, NULL, "local: mqtt.sock", 0, 0,
-             "Opens a listener for MQTT on a Unix socket: its path, which starts at the data directory if it is relative. "
-             "Its other settings count only with this line."),
+    UNIX_ROW(
+        "", CONF_STRING, NULL, "local: mqtt.sock", 0, 0,
+        "Opens a listener for MQTT on a Unix socket: its path, which starts at the data directory if it is relative. "
+        "Its other settings count only with this line."),
     UNIX_ROW(".mode", CONF_STRING, "0660", "local: 0660", 0, 0,
              "Permissions of the socket in octal: who may write to it may connect."),
     UNIX_ROW(".max_connections", CONF_INTEGER, "1024", "local: 1024", 1, UINT32_MAX,

@@ -59,7 +59,8 @@ void node_free_listeners(struct node *node);
 /* For node->view. */
 int node_list_listeners(void *node, broker_listeners_fn *on_rows, void *context);
 /* node_listener_jobs.c: likewise. */
-int node_command_listener(void *node, const struct listener_command *command, broker_listener_fn *on_done, void *context);
+int node_command_listener(void *node, const struct listener_command *command, broker_listener_fn *on_done,
+                          void *context);
 
 /* node_workers.c: runs `run` on every worker and waits until all have. Only where waiting is right: start and stop. */
 void node_on_all_workers(struct node *node, void (*run)(struct worker *worker, void *context), void *context);

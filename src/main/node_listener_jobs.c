@@ -125,7 +125,7 @@ static void fail_open(struct listener_job *job, const struct listener_options *o
 static void log_outcome(const struct listener_job *job, const char *name)
 {
     static const char *const done[] = {"started", "stopped", "restarted"}, *const verbs[] = {"start", "stop",
-                                                                                               "restart"};
+                                                                                             "restart"};
 
     if (job->err == 0)
         log_write(LOG_LEVEL_NOTICE, "[Listener] %s on %s was %s by a command", name, job->address, done[job->verb]);
@@ -465,7 +465,9 @@ static void answer_add(struct answer *answer, const char *type, const char *addr
     answer->results[i] = (struct listener_result){
         .name = answer->texts[i].name,
         .address = answer->texts[i].address,
-        .error = error == NULL ? NULL : answer->texts[i].error == NULL ? "memory is short" : answer->texts[i].error,
+        .error = error == NULL                    ? NULL
+                 : answer->texts[i].error == NULL ? "memory is short"
+                                                  : answer->texts[i].error,
     };
 }
 
@@ -480,9 +482,8 @@ static void answer_not_found(const struct node *node, struct answer *answer, con
     for (uint32_t i = 0; i < node->listeners->slot_count && len < sizeof(text) - LISTENER_ADDRESS_TEXT; i++) {
         const struct listener_slot *slot = node->listeners->slots[i];
         if (slot->listener != NULL)
-            len += (size_t)snprintf(text + len, sizeof(text) - len, " %s:%.60s (%.90s)",
-                                    listener_type_name(slot->type), slot->name,
-                                    listener_options_of(slot->listener)->bind_text);
+            len += (size_t)snprintf(text + len, sizeof(text) - len, " %s:%.60s (%.90s)", listener_type_name(slot->type),
+                                    slot->name, listener_options_of(slot->listener)->bind_text);
     }
     answer_add(answer, command->type, command->which, text);
 }
@@ -509,7 +510,9 @@ static void reload(const struct node *node, const struct listener_command *comma
         }
         int err = node_listener_tls_reload(slot, error);
         answer_add(answer, listener_type_name(slot->type), address,
-                   err == 0 ? NULL : error[0] == '\0' ? strerror(-err) : error);
+                   err == 0           ? NULL
+                   : error[0] == '\0' ? strerror(-err)
+                                      : error);
     }
 }
 

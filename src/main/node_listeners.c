@@ -39,25 +39,28 @@ static void hint(const struct node *node, const struct listener_options *options
     if (err == -EADDRINUSE && options->type == LISTENER_UNIX)
         snprintf(out, size, "\nEnd that process, or set another path for listener.unix.%s in %s.", options->name, file);
     else if (err == -EADDRINUSE && process_find_port_holder(port, &holder) == 0 && holder.pid == getpid())
-        snprintf(out, size,
-                 "\nAnother listener of this broker has port %u ([::] takes the IPv4 addresses as well). Set another address "
-                 "for listener.%s.%s in %s.",
-                 port, type, options->name, file);
+        snprintf(
+            out, size,
+            "\nAnother listener of this broker has port %u ([::] takes the IPv4 addresses as well). Set another address "
+            "for listener.%s.%s in %s.",
+            port, type, options->name, file);
     else if (err == -EADDRINUSE && holder.pid > 0)
-        snprintf(out, size,
-                 "\nPort %u is held by process %d (%s). End that process, or set another address for listener.%s.%s in %s.",
-                 port, (int)holder.pid, holder.name, type, options->name, file);
+        snprintf(
+            out, size,
+            "\nPort %u is held by process %d (%s). End that process, or set another address for listener.%s.%s in %s.",
+            port, (int)holder.pid, holder.name, type, options->name, file);
     else if (err == -EADDRINUSE)
-        snprintf(out, size,
-                 "\nPort %u is held by another process. End that process, or set another address for listener.%s.%s in %s.",
-                 port, type, options->name, file);
+        snprintf(
+            out, size,
+            "\nPort %u is held by another process. End that process, or set another address for listener.%s.%s in %s.",
+            port, type, options->name, file);
     else if (err == -EADDRNOTAVAIL)
         snprintf(out, size, "\nThis machine has no such address. Set another one for listener.%s.%s in %s.", type,
                  options->name, file);
     else if (err == -EACCES && port > 0 && port < 1024)
         snprintf(out, size,
-                 "\nPorts below 1024 need root or CAP_NET_BIND_SERVICE. Set another one for listener.%s.%s in %s.", type,
-                 options->name, file);
+                 "\nPorts below 1024 need root or CAP_NET_BIND_SERVICE. Set another one for listener.%s.%s in %s.",
+                 type, options->name, file);
     else if (options->type == LISTENER_UNIX)
         snprintf(out, size, "\nSet another path for listener.unix.%s in %s.", options->name, file);
 }
@@ -65,9 +68,7 @@ static void hint(const struct node *node, const struct listener_options *options
 void node_listener_reason(const struct node *node, const struct listener_options *options, int err, const char *error,
                           char out[LISTENER_REASON_MAX])
 {
-    const char *what = error[0] != '\0'     ? error
-                       : err == -EADDRINUSE ? "the address is already in use"
-                                            : strerror(-err);
+    const char *what = error[0] != '\0' ? error : err == -EADDRINUSE ? "the address is already in use" : strerror(-err);
     char more[PATH_MAX + 512] = "";
 
     hint(node, options, err, more, sizeof(more));
@@ -336,8 +337,7 @@ int node_list_listeners(void *broker, broker_listeners_fn *on_rows, void *contex
 
     if (question == NULL)
         return -ENOMEM;
-    *question =
-        (struct list_question){.post.run = answer_list, .node = node, .on_rows = on_rows, .context = context};
+    *question = (struct list_question){.post.run = answer_list, .node = node, .on_rows = on_rows, .context = context};
     loop_mailbox_post(node->mailbox, &question->post);
     return 0;
 }

@@ -10,9 +10,9 @@
 #include "main/node.h"
 #include "net/listener.h"
 
-#define LISTENER_SLOTS_MAX 256u    /* more are refused */
-#define LISTENER_ADDRESS_TEXT 160  /* bytes of an address in a message */
-#define LISTENER_REASON_MAX 2048u  /* bytes of a message; what is longer is cut */
+#define LISTENER_SLOTS_MAX 256u        /* more are refused */
+#define LISTENER_ADDRESS_TEXT 160      /* bytes of an address in a message */
+#define LISTENER_REASON_MAX 2048u      /* bytes of a message; what is longer is cut */
 #define LISTENER_HOUSEKEEPING_MS 30000 /* how often retired listeners are looked at when TLS files are not */
 
 struct listener_slot {

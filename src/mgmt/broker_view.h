@@ -51,8 +51,9 @@ enum listener_verb { LISTENER_START, LISTENER_STOP, LISTENER_RESTART, LISTENER_R
 
 struct listener_command {
     enum listener_verb verb;
-    const char *type;   /* "tcp"; NULL with LISTENER_RELOAD: every listener that has TLS */
-    const char *which;  /* a port, an address as `listeners` prints it, or the name: "1883", "0.0.0.0:1883", "external" */
+    const char *type; /* "tcp"; NULL with LISTENER_RELOAD: every listener that has TLS */
+    const char
+        *which; /* a port, an address as `listeners` prints it, or the name: "1883", "0.0.0.0:1883", "external" */
     bool close_clients; /* with LISTENER_STOP and LISTENER_RESTART */
 };
 

@@ -87,8 +87,7 @@ static void on_result(void *context, const struct listener_result *results, uint
 
     for (uint32_t i = 0; i < count; i++) {
         if (results[i].error == NULL) {
-            ctl_print(request, "%s %s listener on %s successfully.\n", call->done, results[i].name,
-                      results[i].address);
+            ctl_print(request, "%s %s listener on %s successfully.\n", call->done, results[i].name, results[i].address);
             continue;
         }
         ctl_printerr(request, "Failed to %s %s listener on %s - %s\n", call->word, results[i].name, results[i].address,

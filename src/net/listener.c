@@ -239,7 +239,9 @@ static uint64_t descriptors_for_clients(uint64_t *out_limit)
     getrlimit(RLIMIT_NOFILE, &limit);
     *out_limit = limit.rlim_cur;
     kept = limit.rlim_cur / 16;
-    kept = kept < DESCRIPTORS_KEPT_MIN ? DESCRIPTORS_KEPT_MIN : kept > DESCRIPTORS_KEPT_MAX ? DESCRIPTORS_KEPT_MAX : kept;
+    kept = kept < DESCRIPTORS_KEPT_MIN   ? DESCRIPTORS_KEPT_MIN
+           : kept > DESCRIPTORS_KEPT_MAX ? DESCRIPTORS_KEPT_MAX
+                                         : kept;
     return limit.rlim_cur > kept ? limit.rlim_cur - kept : 0;
 }
 
@@ -257,10 +259,11 @@ static void begin_shortage(const struct listener *listener, int err, uint64_t no
         return;
     atomic_store(&shortage.announced, true);
     if (err == 0 || err == EMFILE)
-        log_write(LOG_LEVEL_ALERT,
-                  "[Listener] %s: out of file descriptors: clients may use %llu of the limit of %llu. New clients are turned "
-                  "away until some leave. Raise the limit: ulimit -n or LimitNOFILE= of systemd before the start, prlimit at once",
-                  listener->options.bind_text, (unsigned long long)for_clients, (unsigned long long)limit);
+        log_write(
+            LOG_LEVEL_ALERT,
+            "[Listener] %s: out of file descriptors: clients may use %llu of the limit of %llu. New clients are turned "
+            "away until some leave. Raise the limit: ulimit -n or LimitNOFILE= of systemd before the start, prlimit at once",
+            listener->options.bind_text, (unsigned long long)for_clients, (unsigned long long)limit);
     else
         log_write(LOG_LEVEL_ALERT,
                   "[Listener] %s: can't accept: %s. New clients wait until the system has room again%s",
@@ -272,7 +275,8 @@ static void end_shortage(void)
 {
     atomic_store(&shortage.present, false);
     if (atomic_exchange(&shortage.announced, false))
-        log_write(LOG_LEVEL_ALERT, "[Listener] there are file descriptors again: accepting clients; %llu times none was left",
+        log_write(LOG_LEVEL_ALERT,
+                  "[Listener] there are file descriptors again: accepting clients; %llu times none was left",
                   (unsigned long long)atomic_exchange(&shortage.refused, 0));
 }
 

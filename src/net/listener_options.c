@@ -18,7 +18,7 @@ struct listener_keys {
         *peer_cert, *mode;
 };
 
-#define KEYS_OF(TYPE, ACTIVE_N, REUSEADDR, PEER_CERT)                                                                             \
+#define KEYS_OF(TYPE, ACTIVE_N, REUSEADDR, PEER_CERT)                                                                  \
     {                                                                                                                  \
         .bind = "listener." TYPE ".$name", .acceptors = "listener." TYPE ".$name.acceptors",                           \
         .max_connections = "listener." TYPE ".$name.max_connections",                                                  \

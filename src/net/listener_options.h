@@ -28,9 +28,9 @@ struct listener_access_rule {
 
 struct listener_options {
     enum listener_type type;
-    char *name;      /* $name */
-    char *bind_text; /* as configured, the form `listeners` prints: "0.0.0.0:1883" or "8883" */
-    char *zone;      /* NULL: defaults */
+    char *name;                      /* $name */
+    char *bind_text;                 /* as configured, the form `listeners` prints: "0.0.0.0:1883" or "8883" */
+    char *zone;                      /* NULL: defaults */
     struct sockaddr_storage address; /* all types but unix */
     socklen_t address_len;
     char *unix_path; /* unix, else NULL; relative: below the data directory */

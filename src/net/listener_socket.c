@@ -102,8 +102,7 @@ static int bind_unix(int fd, const struct sockaddr_un *address, const struct lis
     struct stat status;
 
     /* The mode of the descriptor, less the umask, is that of the file: nobody gets in before chmod() gives what was asked for. */
-    if (fchmod(fd, options->unix_mode) < 0 ||
-        bind(fd, (const struct sockaddr *)address, sizeof(*address)) < 0)
+    if (fchmod(fd, options->unix_mode) < 0 || bind(fd, (const struct sockaddr *)address, sizeof(*address)) < 0)
         return -errno;
     if (lstat(address->sun_path, &status) == 0)
         *out_file = (struct listener_file){.device = status.st_dev, .inode = status.st_ino};

@@ -20,7 +20,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define BYTES_BATCH_MS 50u /* a client at its rate limit is read for so long at once, not byte by byte */
+#define BYTES_BATCH_MS 50u   /* a client at its rate limit is read for so long at once, not byte by byte */
 #define DIRECT_READ_AT 4096u /* an unfinished packet of this size is read straight into its own buffer */
 
 static void connection_on_ready(struct worker *worker, struct io_watch *watch, uint32_t events);
@@ -440,6 +440,8 @@ static void read_some(struct connection *connection, bool to_the_end)
             connection_queue_handshake(connection);
             return;
         }
+        if (UNLIKELY(connection->stream.layer != NULL) && connection->transport == TRANSPORT_OPEN)
+            transport_note_frames(connection);
         if (got == -EAGAIN || got == -EWOULDBLOCK)
             return;
         if (got <= 0) {
@@ -667,6 +669,7 @@ void connection_start_timer(struct connection *connection)
 {
     struct timer_wheel *timers = worker_timers(connection->worker->host.worker);
     uint64_t now_ms = connection_now(connection), deadline = send_timeout_at(connection);
+    const struct listener_options *options = listener_options_of(connection->listener);
 
     if (connection->state != CONNECTION_CONNECTED)
         return;
@@ -676,6 +679,8 @@ void connection_start_timer(struct connection *connection)
     }
     if (connection->extras != NULL && connection->extras->resume_ms > 0 && connection->extras->resume_ms < deadline)
         deadline = connection->extras->resume_ms;
+    if (options->websocket != NULL && now_ms + transport_idle_left_ms(connection) < deadline)
+        deadline = now_ms + transport_idle_left_ms(connection);
     if (deadline == UINT64_MAX)
         timer_stop(timers, &connection->timer);
     else
@@ -707,6 +712,11 @@ static void connection_on_due(struct timer *timer, uint64_t now_ms)
     }
     if (now_ms >= send_timeout_at(connection)) {
         connection_peer_gone(connection, -ETIMEDOUT);
+        return;
+    }
+    if (listener_options_of(connection->listener)->websocket != NULL && !connection->paused &&
+        transport_idle_left_ms(connection) == 0) {
+        connection_close(connection, REASON_KEEP_ALIVE_TIMEOUT, "websocket_idle_timeout");
         return;
     }
     connection_start_timer(connection);
@@ -752,10 +762,8 @@ void channel_on_accept(struct worker *worker, struct listener *listener, int fd,
         return;
     }
     err = transport_begin(connection);
-    if (err < 0) {
-        connection_release(connection, err == -EBUSY ? "too_many_handshakes" : "enomem");
-        connection_finish(connection);
-    }
+    if (err < 0)
+        transport_refuse(connection, err);
 }
 
 /* Those still in the ready list wait for the next turn. */

@@ -53,9 +53,11 @@ static int set_up(void **state)
     (void)state;
     rcu_thread_register();
     client_count = accepted_count = 0;
-    options = (struct listener_options){
-        .type = LISTENER_TCP, .bind_text = strdup("127.0.0.1:0"), .max_connections = 100, .backlog = 64,
-        .reuseaddr = true};
+    options = (struct listener_options){.type = LISTENER_TCP,
+                                        .bind_text = strdup("127.0.0.1:0"),
+                                        .max_connections = 100,
+                                        .backlog = 64,
+                                        .reuseaddr = true};
     struct sockaddr_in *address = (struct sockaddr_in *)&options.address;
     *address = (struct sockaddr_in){.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     options.address_len = sizeof(*address);
@@ -231,8 +233,8 @@ static void the_first_access_rule_that_matches_decides(void **state)
     run_turns();
     assert_int_equal(accepted_count, 0);
     expect_closed(clients[0]);
-    assert_int_equal(
-        inet_pton(AF_INET6, "::ffff:127.128.0.0", &listener_options_of(listener)->access_rules[0].address), 1);
+    assert_int_equal(inet_pton(AF_INET6, "::ffff:127.128.0.0", &listener_options_of(listener)->access_rules[0].address),
+                     1);
     connect_clients(1);
     run_turns();
     assert_int_equal(accepted_count, 1);
