@@ -18,6 +18,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#define PACKETS_PER_LOOK 4u  /* packets of one connection between two looks at the clock */
 #define DIRECT_READ_AT 4096u /* an unfinished packet of this size is read straight into its own buffer */
 
 static void connection_on_ready(struct worker *worker, struct io_watch *watch, uint32_t events);
@@ -281,6 +282,8 @@ static void save_rest(struct connection *connection, const uint8_t *rest, size_t
 /* Handles the whole packets of `data`, which is the partial buffer or the worker's read buffer, and keeps the rest. */
 static void handle_bytes(struct connection *connection, const uint8_t *data, size_t len)
 {
+    uint64_t began_ns = clock_mono_tick_ns();
+    uint32_t packets = 0;
     size_t place = 0;
 
     while (connection_open(connection) && !connection->paused) {
@@ -305,6 +308,11 @@ static void handle_bytes(struct connection *connection, const uint8_t *data, siz
         if (connection->handing_over)
             break;
         place += total;
+        /* A packet that thousands of filters match takes milliseconds, and there may be thousands of them: the others' turn. */
+        if (UNLIKELY(++packets % PACKETS_PER_LOOK == 0 && clock_mono_tick_ns() != began_ns && place < len)) {
+            connection_make_ready(connection);
+            break;
+        }
     }
     if (connection->state < CONNECTION_LINGER)
         save_rest(connection, data + place, len - place);
@@ -394,7 +402,7 @@ static void read_some(struct connection *connection, bool to_the_end)
     bool full = true;
 
     while (connection_open(connection)) {
-        if (connection->paused)
+        if (connection->paused || connection->is_ready)
             return;          /* who goes on again reads to the end */
         if (rounds++ >= 4) { /* the others' turn */
             connection_make_ready(connection);
@@ -475,6 +483,13 @@ static void write_on(struct connection *connection)
     }
 }
 
+/* A peer that is gone does not keep its connection until its rate limit lets us read again. */
+static void end_if_reset(struct connection *connection)
+{
+    if (UNLIKELY(connection->peer_reset) && (connection->paused & PAUSE_RATE) != 0 && connection_open(connection))
+        connection_peer_gone(connection, -ECONNRESET);
+}
+
 static void connection_on_ready(struct worker *worker, struct io_watch *watch, uint32_t events)
 {
     struct connection *connection = CONTAINER_OF(CONTAINER_OF(watch, struct stream, watch), struct connection, stream);
@@ -488,10 +503,13 @@ static void connection_on_ready(struct worker *worker, struct io_watch *watch, u
     }
     if ((events & EPOLLOUT) != 0)
         write_on(connection);
+    if ((events & (EPOLLHUP | EPOLLERR)) != 0)
+        connection->peer_reset = true;
     if (connection->is_ready)
         return; /* go_on() follows in this turn or the next: unhandled bytes come before what is read now */
     if ((events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0 && connection_open(connection))
         read_some(connection, (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0);
+    end_if_reset(connection);
 }
 
 /* Whoever broke off before goes on: unhandled bytes first, then the socket. */
@@ -513,6 +531,7 @@ static void go_on(struct connection *connection)
         connection_hand_over_now(connection);
     else if (connection_open(connection) && !connection->paused)
         read_some(connection, true);
+    end_if_reset(connection);
 }
 
 static void run_ready(struct worker *worker, struct work *work)

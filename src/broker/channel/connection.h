@@ -105,6 +105,7 @@ struct connection {
     bool handing_over : 1;
     bool is_ready : 1;   /* in the ready list */
     bool overloaded : 1; /* over force_shutdown_policy: to be closed in the next turn */
+    bool peer_reset : 1; /* the kernel said so; there may still be bytes to read */
 };
 
 /* Per worker. */
