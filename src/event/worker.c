@@ -164,7 +164,7 @@ static int wait_ms(struct worker *worker)
     int64_t timer_ms = timer_wheel_next_ms(worker->wheel, worker->now_ms);
     int uv_ms = uv_loop_alive(&worker->uv) ? uv_backend_timeout(&worker->uv) : -1;
 
-    if (worker->work_head != NULL)
+    if (worker->work_head != NULL || worker->taken != NULL)
         return 0;
     if (timer_ms > 60000)
         timer_ms = 60000;

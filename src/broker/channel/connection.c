@@ -395,6 +395,13 @@ static void limit_output(struct connection *connection)
         connection->paused |= PAUSE_OUTPUT;
 }
 
+/* A peer that is gone does not keep its connection until its rate limit lets us read again. */
+static void end_if_reset(struct connection *connection)
+{
+    if (UNLIKELY(connection->peer_reset) && (connection->paused & PAUSE_RATE) != 0)
+        connection_peer_gone(connection, -ECONNRESET);
+}
+
 /* `to_the_end`: the kernel said that the peer has gone; no further event will come. */
 static void read_some(struct connection *connection, bool to_the_end)
 {
@@ -402,8 +409,10 @@ static void read_some(struct connection *connection, bool to_the_end)
     bool full = true;
 
     while (connection_open(connection)) {
-        if (connection->paused || connection->is_ready)
-            return;          /* who goes on again reads to the end */
+        if (connection->paused || connection->is_ready) { /* who goes on again reads to the end */
+            end_if_reset(connection);
+            return;
+        }
         if (rounds++ >= 4) { /* the others' turn */
             connection_make_ready(connection);
             return;
@@ -483,13 +492,6 @@ static void write_on(struct connection *connection)
     }
 }
 
-/* A peer that is gone does not keep its connection until its rate limit lets us read again. */
-static void end_if_reset(struct connection *connection)
-{
-    if (UNLIKELY(connection->peer_reset) && (connection->paused & PAUSE_RATE) != 0 && connection_open(connection))
-        connection_peer_gone(connection, -ECONNRESET);
-}
-
 static void connection_on_ready(struct worker *worker, struct io_watch *watch, uint32_t events)
 {
     struct connection *connection = CONTAINER_OF(CONTAINER_OF(watch, struct stream, watch), struct connection, stream);
@@ -509,7 +511,6 @@ static void connection_on_ready(struct worker *worker, struct io_watch *watch, u
         return; /* go_on() follows in this turn or the next: unhandled bytes come before what is read now */
     if ((events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0 && connection_open(connection))
         read_some(connection, (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0);
-    end_if_reset(connection);
 }
 
 /* Whoever broke off before goes on: unhandled bytes first, then the socket. */
@@ -529,9 +530,8 @@ static void go_on(struct connection *connection)
         handle_bytes(connection, connection->partial, connection->partial_len);
     if (connection->handing_over)
         connection_hand_over_now(connection);
-    else if (connection_open(connection) && !connection->paused)
+    else if (connection_open(connection))
         read_some(connection, true);
-    end_if_reset(connection);
 }
 
 static void run_ready(struct worker *worker, struct work *work)

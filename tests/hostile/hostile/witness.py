@@ -104,6 +104,7 @@ class Ring:
         self.newcomers_ns: list[int] = []
         self.doubles = 0
         self.error = None
+        self.asked = False  # for figures, and not answered yet
         self.interval = 1.0 / rate
         self.peers: list[Peer] = []
         self.peers.extend(Peer(self, number) for number in range(count))
@@ -189,6 +190,10 @@ class Ring:
         self.latencies_ns, self.newcomers_ns, self.doubles = [], [], 0
         return found
 
+    def answer(self):
+        self.asked = False
+        print(json.dumps(self.figures()), flush=True)
+
     def run(self):
         """Until standard input ends."""
         self.poll.register(0, select.EPOLLIN | select.EPOLLHUP)
@@ -200,8 +205,9 @@ class Ring:
             if self.serve(due - time.monotonic()):
                 if not os.read(0, 4096):
                     return
+                self.asked = True
                 self.drain()
-                print(json.dumps(self.figures()), flush=True)
+                self.answer()
             if time.monotonic() < due:
                 continue
             self.publish_next()
@@ -210,8 +216,10 @@ class Ring:
     def confess(self, error: Exception):
         """An error is a figure too; the ring then only answers."""
         self.error = f"{type(error).__name__}: {error}"
+        if self.asked:
+            self.answer()
         while os.read(0, 4096):
-            print(json.dumps(self.figures()), flush=True)
+            self.answer()
 
 
 def main():
