@@ -24,6 +24,7 @@ from hostile import wire as w  # noqa: E402
 
 DRAIN_S = 15.0  # to wait for what is still under way at a mark
 NEWCOMER_PACE_S = 0.2
+ROUND_TRIPS_MIN = 20  # that a mark waits for, however short the attack was
 
 
 class Packets:
@@ -105,6 +106,7 @@ class Ring:
         self.doubles = 0
         self.error = None
         self.asked = False  # for figures, and not answered yet
+        self.marked = 0  # the first serial since the last mark
         self.interval = 1.0 / rate
         self.peers: list[Peer] = []
         self.peers.extend(Peer(self, number) for number in range(count))
@@ -191,7 +193,7 @@ class Ring:
         return found
 
     def answer(self):
-        self.asked = False
+        self.asked, self.marked = False, self.serial
         print(json.dumps(self.figures()), flush=True)
 
     def run(self):
@@ -206,6 +208,7 @@ class Ring:
                 if not os.read(0, 4096):
                     return
                 self.asked = True
+            if self.asked and self.serial >= self.marked + ROUND_TRIPS_MIN:
                 self.drain()
                 self.answer()
             if time.monotonic() < due:
