@@ -431,6 +431,15 @@ static struct broker_worker *choose_worker(struct connection *connection, struct
     return connection->hops > 0 ? connection->worker : broker_place_session(connection->worker);
 }
 
+/* peer_cert_as_username: what the certificate says takes the place of CONNECT's user name. */
+static void take_certificate_name(const struct connection *connection, struct mqtt_connect *connect)
+{
+    if (listener_options_of(connection->listener)->peer_cert_as_username == 0)
+        return;
+    if (connection->extras != NULL && connection->extras->proxy_common_name.data != NULL)
+        connect->user_name = connection->extras->proxy_common_name;
+}
+
 static void choose_client_id(struct opening *opening)
 {
     const struct mqtt_connect *connect = opening->connect;
@@ -469,6 +478,7 @@ enum handled channel_on_connect(struct connection *connection, const struct mqtt
                                       (!mqtt_properties_have(&packet.connect.properties,
                                                              MQTT_PROP_REQUEST_PROBLEM_INFORMATION) ||
                                        packet.connect.properties.request_problem_information != 0);
+    take_certificate_name(connection, &packet.connect);
     code = check(connection, &packet.connect, &why);
     choose_client_id(&opening);
     if (code != REASON_SUCCESS)

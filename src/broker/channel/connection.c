@@ -9,6 +9,7 @@
 #include "base/metrics.h"
 #include "broker/channel/alias.h"
 #include "broker/channel/channel.h"
+#include "broker/channel/transport.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -37,7 +38,7 @@ void peer_format(const struct peer_address *peer, char out[PEER_TEXT_MAX])
     }
 }
 
-static struct peer_address peer_from(const struct sockaddr_storage *from)
+struct peer_address peer_from(const struct sockaddr_storage *from)
 {
     struct peer_address peer = {0};
 
@@ -360,6 +361,8 @@ static ssize_t read_pooled(struct connection *connection, bool *out_full)
     ssize_t got = stream_read(&connection_host(connection)->streams, &connection->stream, buffer + kept,
                               STREAM_READ_BUFFER - kept);
 
+    if (UNLIKELY(connection->transport != TRANSPORT_OPEN))
+        transport_after_read(connection); /* before what may have come with the end of the handshake */
     *out_full = got == (ssize_t)(STREAM_READ_BUFFER - kept);
     if (got <= 0)
         return got;
@@ -417,8 +420,14 @@ static void read_some(struct connection *connection, bool to_the_end)
             connection_make_ready(connection);
             return;
         }
+        if (UNLIKELY(connection->transport != TRANSPORT_OPEN) && !transport_prepare(connection))
+            return;
         ssize_t got = connection->partial_len >= DIRECT_READ_AT ? read_direct(connection, &full)
                                                                 : read_pooled(connection, &full);
+        if (UNLIKELY(got == -EBUSY)) {
+            connection_queue_handshake(connection);
+            return;
+        }
         if (got == -EAGAIN || got == -EWOULDBLOCK)
             return;
         if (got <= 0) {
@@ -448,16 +457,41 @@ void connection_make_ready(struct connection *connection)
     worker_run_later(connection->worker->host.worker, &host->ready_work);
 }
 
+void connection_queue_handshake(struct connection *connection)
+{
+    struct channel_worker *host = connection_host(connection);
+
+    if (connection->is_ready)
+        return;
+    connection->is_ready = connection->in_handshakes = true;
+    connection->ready_next = NULL;
+    if (host->handshakes_head == NULL)
+        host->handshakes_head = connection;
+    else
+        host->handshakes_tail->ready_next = connection;
+    host->handshakes_tail = connection;
+    worker_run_later(connection->worker->host.worker, &host->ready_work);
+}
+
 void connection_make_unready(struct connection *connection)
 {
-    struct connection **link = &connection_host(connection)->ready;
+    struct channel_worker *host = connection_host(connection);
+    struct connection *before = NULL;
+    struct connection *each = connection->in_handshakes ? host->handshakes_head : host->ready;
 
     if (!connection->is_ready)
         return;
-    while (*link != connection)
-        link = &(*link)->ready_next;
-    *link = connection->ready_next;
-    connection->is_ready = false;
+    for (; each != connection; each = each->ready_next)
+        before = each;
+    if (before != NULL)
+        before->ready_next = connection->ready_next;
+    else if (connection->in_handshakes)
+        host->handshakes_head = connection->ready_next;
+    else
+        host->ready = connection->ready_next;
+    if (host->handshakes_tail == connection)
+        host->handshakes_tail = before;
+    connection->is_ready = connection->in_handshakes = false;
 }
 
 static void unpause(struct connection *connection, enum pause_cause cause)
@@ -534,12 +568,26 @@ static void go_on(struct connection *connection)
         read_some(connection, true);
 }
 
+/* As many as may compute in this turn; the others wait on. */
+static void run_handshakes(struct worker *worker, struct channel_worker *host)
+{
+    while (host->handshakes_head != NULL && host->streams.handshakes_left > 0) {
+        struct connection *connection = host->handshakes_head;
+        host->handshakes_head = connection->ready_next;
+        connection->is_ready = connection->in_handshakes = false;
+        go_on(connection);
+    }
+    if (host->handshakes_head != NULL)
+        worker_run_later(worker, &host->ready_work);
+}
+
 static void run_ready(struct worker *worker, struct work *work)
 {
     struct channel_worker *host = CONTAINER_OF(work, struct channel_worker, ready_work);
-    struct connection *connection = host->ready;
+    struct connection *connection;
 
-    (void)worker;
+    run_handshakes(worker, host);
+    connection = host->ready;
     host->ready = NULL; /* who becomes ready now waits for the next turn */
     while (connection != NULL) {
         struct connection *next = connection->ready_next;
@@ -633,7 +681,7 @@ static void connection_on_due(struct timer *timer, uint64_t now_ms)
         return;
     }
     if (connection->state == CONNECTION_WAIT_CONNECT) {
-        connection_close(connection, REASON_SUCCESS, "idle_timeout");
+        connection_close(connection, REASON_SUCCESS, transport_timeout_reason(connection));
         return;
     }
     if (connection->paused)
@@ -667,6 +715,7 @@ static void on_stream_blocked(struct stream *stream)
 void channel_on_accept(struct worker *worker, struct listener *listener, int fd, const struct sockaddr_storage *peer)
 {
     struct connection *connection = calloc(1, sizeof(*connection));
+    int err;
 
     metric_add(METRIC_CONNECTIONS_ACCEPTED, 1);
     if (connection == NULL) {
@@ -691,7 +740,11 @@ void channel_on_accept(struct worker *worker, struct listener *listener, int fd,
         connection_finish(connection);
         return;
     }
-    timer_start(worker_timers(worker), &connection->timer, worker_now_ms(worker) + connection->zone->idle_timeout_ms);
+    err = transport_begin(connection);
+    if (err < 0) {
+        connection_release(connection, err == -EBUSY ? "too_many_handshakes" : "enomem");
+        connection_finish(connection);
+    }
 }
 
 /* Those still in the ready list wait for the next turn. */
@@ -715,12 +768,14 @@ static void channel_turn_end(struct worker *worker, void *context)
     struct broker_worker *here = context;
     struct channel_worker *host = here->channel;
 
-    (void)worker;
     stream_pool_flush(&host->streams);
     if (host->streams.bytes_sent > 0)
         metric_add(METRIC_BYTES_SENT, host->streams.bytes_sent);
     host->streams.bytes_sent = 0;
-    free_closed(host);
+    if (LIKELY(!worker_in_lent_turn(worker)))
+        free_closed(host);
+    else if (host->closed != NULL)
+        worker_run_later(worker, &host->ready_work); /* the own thread's turn comes soon, and with it this */
     here->congested = NULL;
     broker_turn_end(here);
 }

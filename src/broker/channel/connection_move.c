@@ -4,6 +4,7 @@
  */
 #include "broker/channel/connection.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 
@@ -48,6 +49,12 @@ void connection_hand_over_now(struct connection *connection)
     if (hand_over == NULL) {
         connection->handing_over = false;
         connection_close(connection, REASON_SUCCESS, "enomem");
+        return;
+    }
+    if (stream_leave(&connection_host(connection)->streams, &connection->stream) < 0) {
+        free(hand_over);
+        connection->handing_over = false;
+        connection_peer_gone(connection, -ECONNRESET);
         return;
     }
     worker_unwatch(from, &connection->stream.watch);
