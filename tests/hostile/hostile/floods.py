@@ -57,11 +57,12 @@ def filters_of_32767_levels(target):
 def many_matches(target):
     """One topic that 4,096 filters of one client match, published again and again"""
     subscriber, publisher = target.connect(), target.connect()
-    filters = ["/".join(levels) for levels in itertools.product("+a", repeat=12)]
+    stem = unique()
+    filters = ["/".join((stem, *levels)) for levels in itertools.product("+a", repeat=12)]
     for start in range(0, len(filters), 512):
         subscriber.send(subscribe(*filters[start : start + 512]))
         expect(subscriber, b"\x90")
-    topic = "/".join("a" * 12)
+    topic = "/".join((stem, *("a" * 12)))
     for _ in range(target.times(3)):
         if not publisher.try_send(publish(topic) * 2000):
             break
@@ -135,14 +136,11 @@ def endless_aliases(target):
     topic = "t" * 60000
     for _ in range(target.times(10)):
         wire = target.connect(5)
-        ended = False
-        for alias in range(1, 200):
-            packet = publish(topic, b"", 0, 5, properties={p.Prop.TOPIC_ALIAS: alias})
-            ended = wire.try_send(packet) and wire.closed
-            if ended:
+        for alias in range(1, 60):
+            if wire.try_send(publish(topic, b"", 0, 5, properties={p.Prop.TOPIC_ALIAS: alias})) and wire.closed:
                 break
-        wire.close()
-        assert ended, "a client may keep as many topics as it likes"
+        if not wire.closed:
+            wire.await_end()  # a client may not keep as many topics as it likes
 
 
 @attack(light=True)
