@@ -13,7 +13,7 @@ from pathlib import Path
 
 from emqc import broker as emqc_broker
 
-from . import bombs, connections, ends, floods, slow, wire  # noqa: F401 (they add their attacks)
+from . import bombs, connections, ends, floods, secure, slow, web, wire  # noqa: F401 (they add their attacks)
 from .attacks import ATTACKS, Attack, Target, connect
 from .watch import Witness, await_true, log_lines_per_second, memory, sanitized
 

@@ -12,7 +12,7 @@ import socket
 import ssl
 import struct
 
-TRANSPORTS = ("tcp",)
+TRANSPORTS = ("tcp", "ssl", "ws", "wss")
 TLS = ("ssl", "wss")
 WEB = ("ws", "wss")
 
@@ -228,4 +228,8 @@ def server_settings(transport: str, address: str, certificates: str | os.PathLik
     if transport in TLS:
         settings[f"{name}.keyfile"] = f"{certificates}/key.pem"
         settings[f"{name}.certfile"] = f"{certificates}/cert.pem"
+        settings[f"{name}.ciphers"] = "ECDHE-ECDSA-AES256-GCM-SHA384,ECDHE-ECDSA-AES128-GCM-SHA256"
+        settings[f"{name}.max_handshakes"] = "20000"
+    if transport == "ssl":
+        settings[f"{name}.handshake_timeout"] = "3s"  # that of wss is fixed
     return settings
