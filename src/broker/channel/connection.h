@@ -117,6 +117,7 @@ struct connection {
     bool is_ready : 1; /* in the ready list, or in the queue of handshakes */
     bool in_handshakes : 1;
     bool overloaded : 1; /* over force_shutdown_policy: to be closed in the next turn */
+    bool peer_reset : 1; /* the kernel said so; there may still be bytes to read */
 };
 
 #define LIST_MARKS_MAX 16 /* listings that are under way at once; a further one takes the place of the oldest */
