@@ -82,9 +82,15 @@
 
 /* TLS */
 #define TLS_ROW(TYPE, KEY, KIND, FALLBACK, SHIPPED, EXAMPLE, WORDS, HELP)                                              \
-    LISTENER_ROW(TYPE, KEY, KIND, FALLBACK, SHIPPED, EXAMPLE, WORDS, 0, 0, CONF_NOT_YET, HELP)
+    LISTENER_ROW(TYPE, KEY, KIND, FALLBACK, SHIPPED, EXAMPLE, WORDS, 0, 0, CONF_IN_EFFECT, HELP)
+#define TLS_ROW_OURS(TYPE, KEY, KIND, FALLBACK, EXAMPLE, WORDS, MIN, MAX, HELP)                                        \
+    {                                                                                                                  \
+        .name = "listener." TYPE ".$name" KEY, .type = (KIND), .fallback = (FALLBACK), .example = (EXAMPLE),           \
+        .enum_words = (WORDS), .min = (MIN), .max = (MAX), .effect = CONF_IN_EFFECT, .ours = true, .help = (HELP)      \
+    }
 #define ROW_TLS_VERSIONS(TYPE, EXAMPLE)                                                                                \
-    TLS_ROW(TYPE, ".tls_versions", CONF_STRING, NULL, NULL, EXAMPLE, NULL, "Versions of TLS, separated by commas.")
+    TLS_ROW(TYPE, ".tls_versions", CONF_STRING, NULL, NULL, EXAMPLE, NULL,                                             \
+            "Versions of TLS, separated by commas: tlsv1.3, tlsv1.2, tlsv1.1, tlsv1. Unset means 1.3 and 1.2.")
 #define ROW_KEYFILE(TYPE, SHIPPED)                                                                                     \
     TLS_ROW(TYPE, ".keyfile", CONF_STRING, NULL, SHIPPED, NULL, NULL, "The server's private key (PEM).")
 #define ROW_CERTFILE(TYPE, SHIPPED)                                                                                    \
@@ -99,18 +105,40 @@
     TLS_ROW(TYPE, ".fail_if_no_peer_cert", CONF_BOOL, "false", NULL, EXAMPLE, NULL,                                    \
             "Refuse clients without a certificate. Needs verify_peer.")
 #define ROW_CIPHERS(TYPE, SHIPPED)                                                                                     \
-    TLS_ROW(TYPE, ".ciphers", CONF_STRING, NULL, SHIPPED, NULL, NULL,                                                  \
-            "Ciphers by the names of OpenSSL, separated by commas. Either this or psk_ciphers must be set.")
+    TLS_ROW(                                                                                                           \
+        TYPE, ".ciphers", CONF_STRING, NULL, SHIPPED, NULL, NULL,                                                      \
+        "Ciphers by the names of OpenSSL, separated by commas; those that OpenSSL does not have any more are "         \
+        "left out. TLS 1.3 has its own unless the list names some (TLS_…). Either this or psk_ciphers must be set.")
 #define ROW_PSK_CIPHERS(TYPE, EXAMPLE)                                                                                 \
-    TLS_ROW(TYPE, ".psk_ciphers", CONF_STRING, NULL, NULL, EXAMPLE, NULL,                                              \
-            "Ciphers with a pre-shared key, separated by commas. Either this or ciphers must be set.")
+    TLS_ROW(                                                                                                           \
+        TYPE, ".psk_ciphers", CONF_STRING, NULL, NULL, EXAMPLE, NULL,                                                  \
+        "Ciphers with a pre-shared key, separated by commas. Needs psk_file. Such a listener uses no certificate. "    \
+        "Either this or ciphers must be set.")
 #define ROW_SECURE_RENEGOTIATE(TYPE, EXAMPLE)                                                                          \
-    TLS_ROW(TYPE, ".secure_renegotiate", CONF_BOOL, "on", NULL, EXAMPLE, NULL, "Refuse insecure renegotiation.")
+    LISTENER_ROW(TYPE, ".secure_renegotiate", CONF_BOOL, "on", NULL, EXAMPLE, NULL, 0, 0, CONF_NO_EFFECT,              \
+                 "Refuse insecure renegotiation. Here every renegotiation is refused.")
 #define ROW_REUSE_SESSIONS(TYPE, EXAMPLE)                                                                              \
     TLS_ROW(TYPE, ".reuse_sessions", CONF_BOOL, "on", NULL, EXAMPLE, NULL, "Let clients resume a TLS session.")
 #define ROW_HONOR_CIPHER_ORDER(TYPE, EXAMPLE)                                                                          \
     TLS_ROW(TYPE, ".honor_cipher_order", CONF_BOOL, "off", NULL, EXAMPLE, NULL,                                        \
             "Choose the cipher by the server's order, not by the client's.")
+#define ROWS_TLS_OURS(TYPE)                                                                                            \
+    TLS_ROW_OURS(TYPE, ".psk_file", CONF_STRING, NULL, "external: etc/psk.txt", NULL, 0, 0,                            \
+                 "Pre-shared keys for psk_ciphers: lines identity:key; the key is the text as it stands there."),      \
+        TLS_ROW_OURS(TYPE, ".crl_file", CONF_STRING, NULL, "external: etc/certs/crl.pem", NULL, 0, 0,                  \
+                     "Revoked client certificates: the CRLs of the authorities in cacertfile (PEM)."),                 \
+        TLS_ROW_OURS(TYPE, ".crl_check", CONF_ENUM, "off", "external: leaf", "off, leaf, chain", 0, 0,                 \
+                     "Whether clients' certificates, or all of their chain too, must not be in crl_file."),            \
+        TLS_ROW_OURS(TYPE, ".ocsp_file", CONF_STRING, NULL, "external: etc/certs/ocsp.der", NULL, 0, 0,                \
+                     "OCSP response (DER) about certfile that is stapled for clients that ask for it."),               \
+        TLS_ROW_OURS(TYPE, ".max_handshakes", CONF_INTEGER, "4096", "external: 4096", NULL, 1, UINT32_MAX,             \
+                     "TLS handshakes at once. Further connections are closed right after they were accepted."),        \
+        TLS_ROW_OURS(TYPE, ".sni.$id.host", CONF_STRING, NULL, "external.1: broker.example.com", NULL, 0, 0,           \
+                     "Another certificate for clients that ask for this host (SNI): a name, or *.example.com."),       \
+        TLS_ROW_OURS(TYPE, ".sni.$id.keyfile", CONF_STRING, NULL, "external.1: etc/certs/broker-key.pem", NULL, 0, 0,  \
+                     "Its private key (PEM)."),                                                                        \
+        TLS_ROW_OURS(TYPE, ".sni.$id.certfile", CONF_STRING, NULL, "external.1: etc/certs/broker.pem", NULL, 0, 0,     \
+                     "The certificate with its chain (PEM).")
 
 #define LISTENER_CIPHERS                                                                                               \
     "ECDHE-ECDSA-AES256-GCM-SHA384,ECDHE-RSA-AES256-GCM-SHA384,ECDHE-ECDSA-AES256-SHA384,"                             \
@@ -127,7 +155,7 @@
 
 /* WebSocket */
 #define WS_ROW(TYPE, KEY, KIND, FALLBACK, SHIPPED, EXAMPLE, WORDS, MIN, MAX, HELP)                                     \
-    LISTENER_ROW(TYPE, KEY, KIND, FALLBACK, SHIPPED, EXAMPLE, WORDS, MIN, MAX, CONF_NOT_YET, HELP)
+    LISTENER_ROW(TYPE, KEY, KIND, FALLBACK, SHIPPED, EXAMPLE, WORDS, MIN, MAX, CONF_IN_EFFECT, HELP)
 #define ROW_MQTT_PATH(TYPE)                                                                                            \
     WS_ROW(TYPE, ".mqtt_path", CONF_STRING, "/mqtt", "external: /mqtt", NULL, NULL, 0, 0,                              \
            "Path of the URL. Every other path is answered with 404.")
@@ -140,6 +168,14 @@
 #define ROW_PROXY_PORT_HEADER(TYPE)                                                                                    \
     WS_ROW(TYPE, ".proxy_port_header", CONF_STRING, NULL, NULL, "external: X-Forwarded-Port", NULL, 0, 0,              \
            "HTTP header in which a proxy hands over the client's port.")
+#define ROW_ORIGINS(TYPE)                                                                                              \
+    {                                                                                                                  \
+        .name = "listener." TYPE ".$name.origins", .type = CONF_STRING,                                                \
+        .example = "external: https://example.com, https://www.example.com", .effect = CONF_IN_EFFECT, .ours = true,   \
+        .help = "Web pages whose scripts may connect: values of the header Origin, separated by commas. Every other "  \
+                "page is answered with 403; clients that are no browsers send no such header and may always. "         \
+                "Unset lets in every page.",                                                                           \
+    }
 #define ROWS_WS_TAIL(TYPE)                                                                                             \
     WS_ROW(TYPE, ".compress", CONF_BOOL, "false", NULL, "external: true", NULL, 0, 0,                                  \
            "Compress messages with clients that can (permessage-deflate)."),                                           \

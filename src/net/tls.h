@@ -30,6 +30,9 @@ bool tls_context_files_changed(const struct tls_context *context);
 int64_t tls_context_expires_at_s(const struct tls_context *context);
 /* The certificate was made by tools/make-certs.sh for trying out: whoever has a copy of its key can read along. */
 bool tls_context_is_trial(const struct tls_context *context);
+/* What the last load found worth a line in the log (ciphers left out, certificates out of date): lines with newlines between
+ * them, each beginning with its key; "" when there is nothing. Valid until the next reload. Thread: control. */
+const char *tls_context_notes(const struct tls_context *context);
 /* After the last connection is gone. NULL is fine. Thread: control. */
 void tls_context_free(struct tls_context *context);
 
@@ -37,8 +40,10 @@ void tls_context_free(struct tls_context *context);
 MUST_USE int tls_layer_new(struct tls_context *context, struct stream_layer **out_layer);
 
 enum tls_name { TLS_NAME_CN = 1, TLS_NAME_DN, TLS_NAME_CRT }; /* the order of peer_cert_as_username's words */
-/* The client's certificate as a user name (spec: config.md 10.4), appended to `out`. False when there is none, `layer` is not
- * TLS's or memory is short. Thread: owner. */
+/* The client's certificate as a user name (`peer_cert_as_username`), appended to `out`: its common names joined with commas, its
+ * subject (RFC 4514, the most specific part first, what is not printable ASCII as \XX) or its DER bytes. `layer`: TLS's or one
+ * above it. False when there is no TLS, no certificate or no name in it, when the name holds a zero byte, or when memory is short
+ * or `out` full. Thread: owner. */
 bool tls_layer_peer_name(const struct stream_layer *layer, enum tls_name kind, struct buffer *out);
 
 #endif

@@ -34,13 +34,15 @@ struct tls_options {
     char *crl_file;     /* ours: PEM; NULL: none */
     struct tls_sni_options *sni;
     uint32_t sni_count;
-    uint32_t versions;       /* set of TLS_VERSION_*; 0: the library's */
-    uint32_t handshakes_max; /* ours: in flight at once */
+    char *version_unknown;   /* a word of tls_versions that is none: tls_context_new() refuses it; NULL: none */
+    bool version_ssl3;       /* tls_versions names sslv3, which is left out */
+    uint32_t versions;       /* set of TLS_VERSION_*; 0: 1.2 and 1.3 */
+    uint32_t handshakes_max; /* ours (max_handshakes): in flight at once; 0: no limit */
     uint64_t handshake_timeout_ms;
     enum tls_crl_check crl_check;
     bool verify_peer;
     bool fail_if_no_peer_cert;
-    bool secure_renegotiate;
+    bool secure_renegotiate; /* nobody looks: every renegotiation is refused */
     bool reuse_sessions;
     bool honor_cipher_order;
 };

@@ -1,0 +1,158 @@
+/*
+ * tls_psk: pre-shared keys: the file of identities, and OpenSSL's questions for one (TLS 1.2, and 1.3 with SHA-256).
+ *
+ * The text of the file stays in memory as it is; an open hash table points into it. Immutable once loaded.
+ */
+#include "net/tls_internal.h"
+
+#include "base/hash.h"
+
+#include <errno.h>
+#include <openssl/err.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define IDENTITY_MAX PSK_MAX_IDENTITY_LEN
+#define KEY_MAX PSK_MAX_PSK_LEN
+static const unsigned char cipher_of_keys[] = {0x13, 0x01}; /* TLS_AES_128_GCM_SHA256 */
+
+struct psk_entry {
+    struct slice identity; /* data NULL: free */
+    struct slice key;
+};
+
+struct tls_psk_table {
+    char *text;
+    size_t text_len;
+    struct psk_entry *entries;
+    size_t entry_count; /* a power of two, more than twice the identities */
+};
+
+void tls_psk_free(struct tls_psk_table *table)
+{
+    if (table == NULL)
+        return;
+    OPENSSL_clear_free(table->text, table->text_len + 1);
+    free(table->entries);
+    free(table);
+}
+
+/* The entry of `identity`, or the free one that is to be its. */
+static struct psk_entry *entry_of(const struct tls_psk_table *table, struct slice identity)
+{
+    size_t at = (size_t)hash_text(identity) & (table->entry_count - 1);
+
+    while (table->entries[at].identity.data != NULL && !slice_equal(table->entries[at].identity, identity))
+        at = (at + 1) & (table->entry_count - 1);
+    return &table->entries[at];
+}
+
+static int entries_alloc(struct tls_psk_table *table)
+{
+    size_t lines = 1;
+
+    for (size_t i = 0; i < table->text_len; i++)
+        lines += table->text[i] == '\n';
+    table->entry_count = 4;
+    while (table->entry_count <= 2 * lines)
+        table->entry_count *= 2;
+    table->entries = calloc(table->entry_count, sizeof(*table->entries));
+    return table->entries == NULL ? -ENOMEM : 0;
+}
+
+/* identity:key. NULL, or what is wrong with it. A later line of the same identity wins. */
+static const char *line_add(struct tls_psk_table *table, struct slice line)
+{
+    const uint8_t *colon = memchr(line.data, ':', line.len);
+    struct slice identity, key;
+
+    if (colon == NULL)
+        return "there is no ':' in it";
+    identity = slice_make(line.data, (size_t)(colon - line.data));
+    key = slice_skip(line, identity.len + 1);
+    if (identity.len == 0 || key.len == 0)
+        return identity.len == 0 ? "the identity is empty" : "the key is empty";
+    if (identity.len > IDENTITY_MAX || key.len > KEY_MAX)
+        return identity.len > IDENTITY_MAX ? "the identity is too long" : "the key is too long";
+    if (memchr(line.data, '\0', line.len) != NULL)
+        return "it holds a zero byte";
+    *entry_of(table, identity) = (struct psk_entry){identity, key};
+    return NULL;
+}
+
+int tls_psk_load(struct tls_loader *loader)
+{
+    const char *path = loader->options->psk_file;
+    struct tls_psk_table *table;
+    int err;
+
+    if (path == NULL)
+        return tls_fail(loader, -EINVAL, "psk_ciphers", "needs %s.psk_file, a file with lines identity:key",
+                        loader->options->key_prefix);
+    table = loader->files->psk = calloc(1, sizeof(*table));
+    if (table == NULL)
+        return tls_fail(loader, -ENOMEM, "psk_file", "no memory");
+    err = tls_file_read(loader, "psk_file", path, &table->text, &table->text_len);
+    if (err < 0)
+        return err;
+    if (entries_alloc(table) < 0)
+        return tls_fail(loader, -ENOMEM, "psk_file", "no memory for %s", path);
+    struct slice rest = slice_make(table->text, table->text_len);
+    for (unsigned line_number = 1; rest.len > 0; line_number++) {
+        const uint8_t *newline = memchr(rest.data, '\n', rest.len);
+        struct slice line = slice_make(rest.data, newline == NULL ? rest.len : (size_t)(newline - rest.data));
+        const char *wrong = line.len == 0 ? NULL : line_add(table, line);
+
+        if (wrong != NULL)
+            return tls_fail(loader, -EINVAL, "psk_file", "%s, line %u: %s; a line is identity:key", path, line_number,
+                            wrong);
+        rest = slice_skip(rest, line.len + (newline != NULL));
+    }
+    return 0;
+}
+
+static struct slice key_of(SSL *ssl, struct slice identity)
+{
+    const struct tls_files *files = SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl));
+
+    return identity.len == 0 || identity.len > IDENTITY_MAX ? slice_make(NULL, 0) : entry_of(files->psk, identity)->key;
+}
+
+/* TLS 1.2 and below. */
+static unsigned int on_identity(SSL *ssl, const char *identity, unsigned char *out_key, unsigned int key_max)
+{
+    struct slice key = key_of(ssl, slice_from_string(identity));
+
+    if (key.len == 0 || key.len > key_max)
+        return 0;
+    memcpy(out_key, key.data, key.len);
+    return (unsigned int)key.len;
+}
+
+/* TLS 1.3. No session and success: OpenSSL goes on without a key, which ends the handshake, for there is no certificate. */
+static int on_find_session(SSL *ssl, const unsigned char *identity, size_t identity_len, SSL_SESSION **out_session)
+{
+    struct slice key = key_of(ssl, slice_make(identity, identity_len));
+    SSL_SESSION *session;
+
+    *out_session = NULL;
+    if (key.len == 0)
+        return 1;
+    session = SSL_SESSION_new();
+    if (session == NULL || SSL_SESSION_set1_master_key(session, key.data, key.len) != 1 ||
+        SSL_SESSION_set_cipher(session, SSL_CIPHER_find(ssl, cipher_of_keys)) != 1 ||
+        SSL_SESSION_set_protocol_version(session, TLS1_3_VERSION) != 1) {
+        SSL_SESSION_free(session);
+        return 0;
+    }
+    *out_session = session;
+    return 1;
+}
+
+void tls_psk_apply(struct tls_files *files, SSL_CTX *ssl)
+{
+    ASSERT(files->psk != NULL);
+    SSL_CTX_set_app_data(ssl, files);
+    SSL_CTX_set_psk_server_callback(ssl, on_identity);
+    SSL_CTX_set_psk_find_session_callback(ssl, on_find_session);
+}
