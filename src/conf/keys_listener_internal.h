@@ -44,13 +44,13 @@
                  "Who may connect: allow or deny, then all, an address or a network. The first rule that fits "        \
                  "decides, in ascending order of their numbers; when none fits, the client may.")
 #define ROW_PROXY_PROTOCOL(TYPE, EXAMPLE)                                                                              \
-    LISTENER_ROW(TYPE, ".proxy_protocol", CONF_BOOL, "off", NULL, EXAMPLE, NULL, 0, 0, CONF_NOT_YET,                   \
+    LISTENER_ROW(TYPE, ".proxy_protocol", CONF_BOOL, "off", NULL, EXAMPLE, NULL, 0, 0, CONF_IN_EFFECT,                 \
                  "Expect the PROXY protocol (version 1 or 2) of a load balancer before each connection.")
 #define ROW_PROXY_PROTOCOL_TIMEOUT(TYPE, EXAMPLE)                                                                      \
     LISTENER_ROW(TYPE, ".proxy_protocol_timeout", CONF_DURATION_MS, "5s", NULL, EXAMPLE, NULL, 1, UINT32_MAX,          \
-                 CONF_NOT_YET, "Close a connection whose PROXY header has not come by then.")
+                 CONF_IN_EFFECT, "Close a connection whose PROXY header has not come by then.")
 #define ROW_PEER_CERT(TYPE, EXAMPLE)                                                                                   \
-    LISTENER_ROW(TYPE, ".peer_cert_as_username", CONF_ENUM, NULL, NULL, EXAMPLE, "cn, dn, crt", 0, 0, CONF_NOT_YET,    \
+    LISTENER_ROW(TYPE, ".peer_cert_as_username", CONF_ENUM, NULL, NULL, EXAMPLE, "cn, dn, crt", 0, 0, CONF_IN_EFFECT,  \
                  "Take the user name from the client's certificate: its common name, its subject or all of it.")
 #define ROW_BACKLOG(TYPE, EFFECT, SHIPPED, EXAMPLE)                                                                    \
     LISTENER_ROW(TYPE, ".backlog", CONF_INTEGER, "1024", SHIPPED, EXAMPLE, NULL, 1, 2147483647, EFFECT,                \

@@ -354,23 +354,26 @@ static int worker_open(struct worker *worker)
     return err < 0 ? err : worker_watch(worker, &worker->uv_watch, EPOLLIN);
 }
 
-static struct worker *worker_new(struct worker_pool *pool, uint32_t index)
+static int worker_new(struct worker_pool *pool, uint32_t index, struct worker **out_worker)
 {
     struct worker *worker = aligned_alloc(64, (sizeof(*worker) + 63) / 64 * 64);
+    int err;
 
     if (worker == NULL)
-        return NULL;
+        return -ENOMEM;
     memset(worker, 0, sizeof(*worker));
     worker->pool = pool;
     worker->index = index;
     worker->epoll_fd = worker->wake_fd = -1;
     worker->work_tail = &worker->work_head;
     mailbox_init(worker);
-    if (worker_open(worker) < 0) {
+    err = worker_open(worker);
+    if (err < 0) {
         worker_free(worker);
-        return NULL;
+        return err;
     }
-    return worker;
+    *out_worker = worker;
+    return 0;
 }
 
 int worker_pool_new(uint32_t count, uint64_t mailbox_bytes_max, struct worker_pool **out_pool)
@@ -382,10 +385,10 @@ int worker_pool_new(uint32_t count, uint64_t mailbox_bytes_max, struct worker_po
         return -ENOMEM;
     pool->mailbox_bytes_max = mailbox_bytes_max;
     for (uint32_t i = 0; i < count; i++) {
-        pool->workers[i] = worker_new(pool, i);
-        if (pool->workers[i] == NULL) {
+        int err = worker_new(pool, i, &pool->workers[i]);
+        if (err < 0) {
             worker_pool_free(pool);
-            return -ENOMEM;
+            return err;
         }
         pool->count++;
     }

@@ -168,8 +168,7 @@ static bool take_deflated(struct stream_pool *pool, struct stream *stream, struc
 static bool end_deflated(struct stream_pool *pool, struct stream *stream, struct websocket *ws, struct intake *intake)
 {
     bool done = false;
-    ssize_t made =
-        websocket_inflate_end(ws->deflate, intake->out + intake->made, intake->room - intake->made, &done);
+    ssize_t made = websocket_inflate_end(ws->deflate, intake->out + intake->made, intake->room - intake->made, &done);
 
     if (made < 0) {
         if (made == -ENOMEM)
@@ -197,9 +196,9 @@ static void take_frames(struct stream_pool *pool, struct stream *stream, struct 
         }
         if (!reader->in_frame) {
             size_t used = 0;
-            enum websocket_header header =
-                websocket_read_header(reader, intake->in + intake->at, intake->in_len - intake->at,
-                                      ws->options->max_frame_bytes, &used, &fault);
+            enum websocket_header header = websocket_read_header(reader, intake->in + intake->at,
+                                                                 intake->in_len - intake->at,
+                                                                 ws->options->max_frame_bytes, &used, &fault);
             intake->at += used;
             if (header == WEBSOCKET_HEADER_BAD)
                 fail(pool, stream, ws, fault);
@@ -360,8 +359,9 @@ static ssize_t read_some(struct stream_pool *pool, struct stream *stream, struct
         if (budget == 0 && done == 0)
             return -EBUSY;
         if (budget == 0) {
-            fail(pool, stream, ws,
-                 (struct websocket_fault){WEBSOCKET_POLICY, "the connection is flooded with frames that carry nothing"});
+            fail(
+                pool, stream, ws,
+                (struct websocket_fault){WEBSOCKET_POLICY, "the connection is flooded with frames that carry nothing"});
             return (ssize_t)done;
         }
         if (ws->base.established && ws->deflate == NULL && capacity - done >= DIRECT_ROOM_MIN)
@@ -444,16 +444,17 @@ struct slice websocket_layer_forwarded_port(const struct stream_layer *layer)
 {
     const struct websocket *ws = websocket_of_const(layer);
 
-    return ws->forwarded_port_len == 0
-               ? (struct slice){NULL, 0}
-               : slice_make(ws->forwarded + ws->forwarded_address_len, ws->forwarded_port_len);
+    return ws->forwarded_port_len == 0 ? (struct slice){NULL, 0}
+                                       : slice_make(ws->forwarded + ws->forwarded_address_len, ws->forwarded_port_len);
 }
 
-bool websocket_layer_heard(struct stream_layer *layer)
+uint32_t websocket_layer_silence_ms(struct stream_layer *layer, uint64_t now_ms)
 {
     struct websocket *ws = websocket_of(layer);
-    bool heard = ws->heard;
 
+    if (ws->heard || !ws->listened)
+        ws->heard_ms = (uint32_t)now_ms;
     ws->heard = false;
-    return heard;
+    ws->listened = true;
+    return (uint32_t)now_ms - ws->heard_ms;
 }

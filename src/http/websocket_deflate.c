@@ -82,8 +82,8 @@ static int need_inflater(struct websocket_deflate *state)
     return 0;
 }
 
-ssize_t websocket_inflate(struct websocket_deflate *state, const uint8_t *in, size_t in_len, uint8_t *out,
-                          size_t room, size_t *out_used)
+ssize_t websocket_inflate(struct websocket_deflate *state, const uint8_t *in, size_t in_len, uint8_t *out, size_t room,
+                          size_t *out_used)
 {
     z_stream *inflater;
 
@@ -98,7 +98,8 @@ ssize_t websocket_inflate(struct websocket_deflate *state, const uint8_t *in, si
         int result = inflate(inflater, Z_SYNC_FLUSH);
         if (result == Z_MEM_ERROR)
             return -ENOMEM;
-        if (result == Z_STREAM_END) { /* a last block: allowed, and what follows it may still refer to what came before */
+        if (result ==
+            Z_STREAM_END) { /* a last block: allowed, and what follows it may still refer to what came before */
             if (inflateResetKeep(inflater) != Z_OK)
                 return -EPROTO;
         } else if (result != Z_OK && result != Z_BUF_ERROR) {
@@ -263,8 +264,7 @@ ssize_t websocket_deflate_write(struct websocket_deflate *state, const struct io
     ASSERT(state->frame == NULL);
     if (total == 0)
         return 0;
-    err = total < SMALLEST_TO_COMPRESS ? copy_frame(state, parts, count, total)
-                                       : compress_frame(state, parts, total);
+    err = total < SMALLEST_TO_COMPRESS ? copy_frame(state, parts, count, total) : compress_frame(state, parts, total);
     return err < 0 ? err : (ssize_t)total;
 }
 

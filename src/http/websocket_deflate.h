@@ -15,9 +15,10 @@
 
 #include <sys/uio.h>
 
-#define WEBSOCKET_DEFLATE_BYTES_MAX (64u * 1024u) /* of what is written: a message of ours; the rest follows in further ones */
-#define WEBSOCKET_EXTENSION_MAX 192u              /* bytes of the answer's value */
-#define WEBSOCKET_ZLIB_BITS_MIN 9u                /* zlib cannot write with less, and reads less with this */
+#define WEBSOCKET_DEFLATE_BYTES_MAX                                                                                    \
+    (64u * 1024u)                    /* of what is written: a message of ours; the rest follows in further ones */
+#define WEBSOCKET_EXTENSION_MAX 192u /* bytes of the answer's value */
+#define WEBSOCKET_ZLIB_BITS_MIN 9u   /* zlib cannot write with less, and reads less with this */
 
 struct websocket_deflate;
 

@@ -41,7 +41,8 @@ struct websocket {
     struct websocket_answers *answers;
     char *forwarded; /* address and port, without zeros; NULL: nothing was said */
     uint8_t forwarded_address_len, forwarded_port_len;
-    bool heard;         /* since the last websocket_layer_heard() */
+    bool heard;         /* since the last websocket_layer_silence_ms() */
+    bool listened;      /* that was called */
     bool message_ended; /* of a compressed one all has come; zlib may hold more of it */
     bool ended;         /* nothing more is read: `end_result` */
     bool close_wanted;  /* ours or the echo of the peer's */
@@ -49,6 +50,7 @@ struct websocket {
     uint8_t header[WEBSOCKET_OWN_HEADER_MAX]; /* of the frame that is being written */
     uint8_t header_len, header_sent;
     uint16_t close_code;
+    uint32_t heard_ms; /* low bits of the clock: the last websocket_layer_silence_ms() that found something */
     int32_t end_result;
     uint64_t frame_left; /* bytes of its payload that what is above has not offered or the socket not taken */
     struct websocket_reader reader;

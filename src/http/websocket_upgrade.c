@@ -189,7 +189,8 @@ static void on_protocol(struct websocket_upgrade *upgrade, struct slice value)
 
     while (http_next(&value, ',', &element)) {
         bool best = slice_equal(element, SLICE_LITERAL("mqtt"));
-        if (best || (upgrade->protocol.len == 0 && slice_starts_with(element, SLICE_LITERAL("mqtt")) && is_token(element)))
+        if (best ||
+            (upgrade->protocol.len == 0 && slice_starts_with(element, SLICE_LITERAL("mqtt")) && is_token(element)))
             keep(&upgrade->protocol, element);
         if (best)
             return;
@@ -359,10 +360,11 @@ static enum websocket_verdict refuse(struct websocket_upgrade *upgrade, enum ref
     const struct refusal_row *row = &refusals[refusal];
 
     upgrade->error = row->error;
-    append_answer(upgrade, snprintf(upgrade->answer, sizeof(upgrade->answer),
-                                    "HTTP/1.1 %s\r\nConnection: close\r\nContent-Type: text/plain\r\n%sContent-Length: %zu"
-                                    "\r\n\r\n%s\n",
-                                    row->status, row->header, strlen(row->error) + 1, row->error));
+    append_answer(upgrade,
+                  snprintf(upgrade->answer, sizeof(upgrade->answer),
+                           "HTTP/1.1 %s\r\nConnection: close\r\nContent-Type: text/plain\r\n%sContent-Length: %zu"
+                           "\r\n\r\n%s\n",
+                           row->status, row->header, strlen(row->error) + 1, row->error));
     return WEBSOCKET_UPGRADE_REFUSED;
 }
 
@@ -383,9 +385,9 @@ static enum websocket_verdict accept_request(struct websocket_upgrade *upgrade)
                                     "Sec-WebSocket-Accept: %s\r\n",
                                     digest_text));
     if (upgrade->protocol.len > 0)
-        append_answer(upgrade, snprintf(answer + upgrade->answer_len, room - upgrade->answer_len,
-                                        "Sec-WebSocket-Protocol: %.*s\r\n", upgrade->protocol.len,
-                                        upgrade->protocol.bytes));
+        append_answer(upgrade,
+                      snprintf(answer + upgrade->answer_len, room - upgrade->answer_len,
+                               "Sec-WebSocket-Protocol: %.*s\r\n", upgrade->protocol.len, upgrade->protocol.bytes));
     if (upgrade->deflate_agreed) {
         websocket_deflate_answer(&upgrade->deflate, extensions);
         append_answer(upgrade, snprintf(answer + upgrade->answer_len, room - upgrade->answer_len,

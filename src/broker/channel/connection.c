@@ -10,6 +10,7 @@
 #include "broker/channel/alias.h"
 #include "broker/channel/channel.h"
 #include "broker/channel/transport.h"
+#include "net/unix_peer.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -19,6 +20,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#define BYTES_BATCH_MS 50u   /* a client at its rate limit is read for so long at once, not byte by byte */
 #define DIRECT_READ_AT 4096u /* an unfinished packet of this size is read straight into its own buffer */
 
 static void connection_on_ready(struct worker *worker, struct io_watch *watch, uint32_t events);
@@ -28,6 +30,8 @@ void peer_format(const struct peer_address *peer, char out[PEER_TEXT_MAX])
 {
     char address[INET6_ADDRSTRLEN];
 
+    if (unix_peer_text(&peer->address, out, PEER_TEXT_MAX))
+        return;
     if (IN6_IS_ADDR_V4MAPPED(&peer->address)) {
         inet_ntop(AF_INET, &peer->address.s6_addr[12], address, sizeof(address));
         snprintf(out, PEER_TEXT_MAX, "%s:%u", address, peer->port);
@@ -314,7 +318,7 @@ static void handle_bytes(struct connection *connection, const uint8_t *data, siz
 }
 
 /* Reads more of a large unfinished packet into its own buffer. */
-static ssize_t read_direct(struct connection *connection, bool *out_full)
+static ssize_t read_direct(struct connection *connection, size_t most, bool *out_full)
 {
     struct mqtt_frame frame;
     size_t total, want;
@@ -335,6 +339,7 @@ static ssize_t read_direct(struct connection *connection, bool *out_full)
     want = connection->partial_capacity - connection->partial_len;
     if (want > total - connection->partial_len)
         want = total - connection->partial_len;
+    want = want < most ? want : most;
     got = stream_read(&connection_host(connection)->streams, &connection->stream,
                       connection->partial + connection->partial_len, want);
     *out_full = got == (ssize_t)want;
@@ -346,16 +351,17 @@ static ssize_t read_direct(struct connection *connection, bool *out_full)
     return got;
 }
 
-static ssize_t read_pooled(struct connection *connection, bool *out_full)
+static ssize_t read_pooled(struct connection *connection, size_t most, bool *out_full)
 {
     uint8_t *buffer = connection_host(connection)->streams.read_buffer;
-    size_t kept = connection->partial_len;
-    ssize_t got = stream_read(&connection_host(connection)->streams, &connection->stream, buffer + kept,
-                              STREAM_READ_BUFFER - kept);
+    size_t kept = connection->partial_len, want = STREAM_READ_BUFFER - kept;
+    ssize_t got;
 
+    want = want < most ? want : most;
+    got = stream_read(&connection_host(connection)->streams, &connection->stream, buffer + kept, want);
     if (UNLIKELY(connection->transport != TRANSPORT_OPEN))
         transport_after_read(connection); /* before what may have come with the end of the handshake */
-    *out_full = got == (ssize_t)(STREAM_READ_BUFFER - kept);
+    *out_full = got == (ssize_t)want;
     if (got <= 0)
         return got;
     if (kept > 0)
@@ -364,16 +370,36 @@ static ssize_t read_pooled(struct connection *connection, bool *out_full)
     return got;
 }
 
+static struct token_bucket *byte_bucket(const struct connection *connection)
+{
+    if (connection->extras == NULL || connection->extras->byte_bucket.burst <= 0)
+        return NULL;
+    return &connection->extras->byte_bucket;
+}
+
+/* How many bytes the rate limit lets us read now. 0: reading pauses until there are some again. */
+static size_t bytes_allowed(struct connection *connection)
+{
+    struct token_bucket *bucket = byte_bucket(connection);
+    double batch;
+
+    if (LIKELY(bucket == NULL))
+        return SIZE_MAX;
+    token_bucket_take(bucket, 0, connection_now(connection));
+    if (bucket->tokens >= 1)
+        return (size_t)bucket->tokens;
+    batch = bucket->rate_per_ms * BYTES_BATCH_MS;
+    batch = batch < 1 ? 1 : batch > bucket->burst ? bucket->burst : batch;
+    connection_pause(connection, (uint64_t)((batch - bucket->tokens) / bucket->rate_per_ms) + 1);
+    return 0;
+}
+
 static void limit_bytes(struct connection *connection, size_t count)
 {
-    struct token_bucket *bucket;
+    struct token_bucket *bucket = byte_bucket(connection);
 
-    if (connection->extras == NULL || connection->extras->byte_bucket.burst <= 0 || !connection_open(connection))
-        return;
-    bucket = &connection->extras->byte_bucket;
-    uint64_t pause_ms = token_bucket_take(bucket, (double)count, connection_now(connection));
-    if (pause_ms > 0)
-        connection_pause(connection, pause_ms);
+    if (bucket != NULL)
+        token_bucket_take(bucket, (double)count, connection_now(connection));
 }
 
 /* A client that sends and does not read makes us keep the answers: it is not read either until it has taken them. Twice the
@@ -405,12 +431,17 @@ static void read_some(struct connection *connection, bool to_the_end)
         }
         if (UNLIKELY(connection->transport != TRANSPORT_OPEN) && !transport_prepare(connection))
             return;
-        ssize_t got = connection->partial_len >= DIRECT_READ_AT ? read_direct(connection, &full)
-                                                                : read_pooled(connection, &full);
+        size_t most = bytes_allowed(connection);
+        if (most == 0)
+            return;
+        ssize_t got = connection->partial_len >= DIRECT_READ_AT ? read_direct(connection, most, &full)
+                                                                : read_pooled(connection, most, &full);
         if (UNLIKELY(got == -EBUSY)) {
             connection_queue_handshake(connection);
             return;
         }
+        if (UNLIKELY(connection->stream.layer != NULL) && connection->transport == TRANSPORT_OPEN)
+            transport_note_frames(connection);
         if (got == -EAGAIN || got == -EWOULDBLOCK)
             return;
         if (got <= 0) {
@@ -638,6 +669,7 @@ void connection_start_timer(struct connection *connection)
 {
     struct timer_wheel *timers = worker_timers(connection->worker->host.worker);
     uint64_t now_ms = connection_now(connection), deadline = send_timeout_at(connection);
+    const struct listener_options *options = listener_options_of(connection->listener);
 
     if (connection->state != CONNECTION_CONNECTED)
         return;
@@ -647,6 +679,8 @@ void connection_start_timer(struct connection *connection)
     }
     if (connection->extras != NULL && connection->extras->resume_ms > 0 && connection->extras->resume_ms < deadline)
         deadline = connection->extras->resume_ms;
+    if (options->websocket != NULL && now_ms + transport_idle_left_ms(connection) < deadline)
+        deadline = now_ms + transport_idle_left_ms(connection);
     if (deadline == UINT64_MAX)
         timer_stop(timers, &connection->timer);
     else
@@ -680,6 +714,11 @@ static void connection_on_due(struct timer *timer, uint64_t now_ms)
         connection_peer_gone(connection, -ETIMEDOUT);
         return;
     }
+    if (listener_options_of(connection->listener)->websocket != NULL && !connection->paused &&
+        transport_idle_left_ms(connection) == 0) {
+        connection_close(connection, REASON_KEEP_ALIVE_TIMEOUT, "websocket_idle_timeout");
+        return;
+    }
     connection_start_timer(connection);
 }
 
@@ -702,6 +741,7 @@ void channel_on_accept(struct worker *worker, struct listener *listener, int fd,
     if (connection == NULL) {
         close(fd);
         listener_release(listener, "enomem");
+        listener_drop(listener);
         return;
     }
     stream_init(&connection->stream, fd);
@@ -722,10 +762,8 @@ void channel_on_accept(struct worker *worker, struct listener *listener, int fd,
         return;
     }
     err = transport_begin(connection);
-    if (err < 0) {
-        connection_release(connection, err == -EBUSY ? "too_many_handshakes" : "enomem");
-        connection_finish(connection);
-    }
+    if (err < 0)
+        transport_refuse(connection, err);
 }
 
 /* Those still in the ready list wait for the next turn. */
@@ -740,6 +778,7 @@ static void free_closed(struct channel_worker *host)
             continue;
         }
         *link = connection->next;
+        listener_drop(connection->listener);
         free(connection);
     }
 }

@@ -27,8 +27,8 @@ static void adopt(struct worker *worker, struct post *post)
     connection->handing_over = false;
     connection_list_add(connection);
     timer_start(worker_timers(worker), &connection->timer, deadline_ms);
-    if (connection_host(connection)->closing) {
-        connection_release(connection, "shutdown");
+    if (connection_host(connection)->closing || listener_is_closing(connection->listener)) {
+        connection_release(connection, connection_host(connection)->closing ? "shutdown" : "listener_stopped");
         connection_finish(connection);
         return;
     }
