@@ -103,7 +103,7 @@ static int words_apply(struct tls_loader *loader, SSL_CTX *ssl, const char *key,
         tls_note(loader, key, "left out what OpenSSL does not have: %s", words->skipped);
     if (words->list[0] == '\0' && words->suites[0] == '\0')
         return tls_fail(loader, -EINVAL, key,
-                        "OpenSSL has none of these ciphers; `openssl ciphers -s` lists what it has");
+                        "OpenSSL has no cipher of these: %s; `openssl ciphers -s` lists what it has", words->skipped);
     if (words->list[0] == '\0')
         SSL_CTX_set_options(ssl, SSL_OP_NO_TLSv1 | SSL_OP_NO_TLSv1_1 | SSL_OP_NO_TLSv1_2);
     strcat(words->list, NO_NULL_CIPHERS);

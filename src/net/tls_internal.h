@@ -88,6 +88,9 @@ MUST_USE int tls_psk_load(struct tls_loader *loader);
 void tls_psk_apply(struct tls_files *files, SSL_CTX *ssl);
 /* NULL is fine. Wipes the keys. */
 void tls_psk_free(struct tls_psk_table *table);
+/* The identity that the handshake of `ssl` looked up last on this thread, if nobody has it; `data` NULL: it was found, or none was
+ * looked up. Until the thread's next look-up. Thread: owner. */
+struct slice tls_psk_unknown(const SSL *ssl);
 
 /* Reads ocsp_file, checks that it is about the first of `chain` and staples it in `ssl`. */
 MUST_USE int tls_ocsp_load(struct tls_loader *loader, SSL_CTX *ssl, STACK_OF(X509) * chain);

@@ -234,6 +234,12 @@ static enum handled handle_decoded(struct connection *connection, const struct m
     }
 }
 
+/* A ClientHello (16 03 minor length length 01, RFC 8446, 5.1) reads as CONNECT with wrong flags and 3 bytes. */
+static bool is_tls(const struct mqtt_frame *frame, const uint8_t *body)
+{
+    return frame->type == MQTT_CONNECT && frame->flags == 6 && frame->remaining_len == 3 && body[0] <= 4;
+}
+
 static enum handled handle_packet(struct connection *connection, const struct mqtt_frame *frame, const uint8_t *body)
 {
     struct mqtt_packet packet;
@@ -242,6 +248,8 @@ static enum handled handle_packet(struct connection *connection, const struct mq
 
     metric_add(METRIC_PACKETS_RECEIVED, connection->hops == 0 || connection->state == CONNECTION_CONNECTED);
     if (UNLIKELY(connection->state == CONNECTION_WAIT_CONNECT)) {
+        if (is_tls(frame, body))
+            return connection_refuse(connection, REASON_MALFORMED_PACKET, "TLS on a listener for MQTT without TLS");
         if (frame->type == MQTT_CONNECT)
             return channel_on_connect(connection, frame, body);
         return connection_refuse(connection, REASON_PROTOCOL_ERROR, "the first packet is not CONNECT");
