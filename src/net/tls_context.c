@@ -218,8 +218,7 @@ static int verify_apply(struct tls_loader *loader, SSL_CTX *ssl)
     const struct tls_options *options = loader->options;
     int mode = SSL_VERIFY_PEER;
 
-    if (SSL_CTX_set1_cert_store(ssl, loader->store) != 1)
-        return tls_fail(loader, -ENOMEM, "cacertfile", "%s", tls_openssl_reason());
+    SSL_CTX_set1_cert_store(ssl, loader->store);
     if (!options->verify_peer || options->psk_ciphers != NULL)
         return 0;
     if (loader->authorities == NULL)
