@@ -271,6 +271,7 @@ static int base_make(struct tls_loader *loader, SSL_CTX **out_ssl)
         SSL_CTX_set_options(ssl, SSL_OP_CIPHER_SERVER_PREFERENCE);
     SSL_CTX_set_mode(ssl, SSL_MODE_RELEASE_BUFFERS);
     SSL_CTX_set_read_ahead(ssl, 0);
+    SSL_CTX_set_keylog_callback(ssl, tls_layer_on_key_log);
     SSL_CTX_set_max_cert_list(ssl, CERTIFICATES_BYTES_MAX);
     sessions_apply(loader, ssl);
     err = tls_ciphers_apply(loader, ssl);

@@ -90,16 +90,19 @@ static void wrong_files_are_named_with_key_and_reason(void **state)
     assert_int_equal(PEM_write_PKCS8PrivateKey(file, server.key, EVP_aes_128_cbc(), passphrase, 6, NULL, NULL), 1);
     fclose(file);
     options.key_file = support_path("locked.pem");
-    assert_refused(&options, "listener.ssl.test.keyfile: the key in ~/locked.pem is encrypted: a key without a passphrase "
-                             "is needed (openssl pkey -in ~/locked.pem -out …)");
+    assert_refused(&options,
+                   "listener.ssl.test.keyfile: the key in ~/locked.pem is encrypted: a key without a passphrase "
+                   "is needed (openssl pkey -in ~/locked.pem -out …)");
     options = base;
     options.ca_cert_file = support_path("empty.pem");
-    assert_refused(&options, "listener.ssl.test.cacertfile: ~/empty.pem holds no certificate: it must be PEM, with a line "
-                             "-----BEGIN CERTIFICATE-----");
+    assert_refused(&options,
+                   "listener.ssl.test.cacertfile: ~/empty.pem holds no certificate: it must be PEM, with a line "
+                   "-----BEGIN CERTIFICATE-----");
     options.ca_cert_file = NULL;
     options.verify_peer = true;
-    assert_refused(&options, "listener.ssl.test.verify: verify_peer needs listener.ssl.test.cacertfile, a PEM file with "
-                             "the authorities of the clients' certificates");
+    assert_refused(&options,
+                   "listener.ssl.test.verify: verify_peer needs listener.ssl.test.cacertfile, a PEM file with "
+                   "the authorities of the clients' certificates");
     options = base;
     options.dh_file = support_path("cert.pem");
     assert_refused(&options, "listener.ssl.test.dhfile: ~/cert.pem holds no Diffie-Hellman parameters: it must be PEM, "
@@ -160,8 +163,9 @@ static void ciphers_that_are_gone_are_left_out_with_a_note(void **state)
     tls_context_free(context);
     options = base;
     options.version_unknown = TEXT("tls9");
-    assert_refused(&options, "listener.ssl.test.tls_versions: 'tls9' is not known; there are tlsv1.3, tlsv1.2, tlsv1.1, "
-                             "tlsv1");
+    assert_refused(&options,
+                   "listener.ssl.test.tls_versions: 'tls9' is not known; there are tlsv1.3, tlsv1.2, tlsv1.1, "
+                   "tlsv1");
 }
 
 static void only_the_configured_versions_are_spoken(void **state)
@@ -233,8 +237,9 @@ static void clients_without_a_good_certificate_are_refused_with_the_reason(void 
                         "the client's certificate has expired (OpenSSL: certificate has expired)");
     assert_string_equal(comes_in(context, &self_signed),
                         "the client's certificate is self-signed (OpenSSL: self-signed certificate)");
-    assert_string_equal(comes_in(context, &stranger),
-                        "the client's certificate is of an unknown CA (OpenSSL: unable to get local issuer certificate)");
+    assert_string_equal(
+        comes_in(context, &stranger),
+        "the client's certificate is of an unknown CA (OpenSSL: unable to get local issuer certificate)");
     tls_context_free(context);
     options.fail_if_no_peer_cert = false;
     context = context_make(&options);
@@ -248,8 +253,7 @@ static void clients_without_a_good_certificate_are_refused_with_the_reason(void 
 static void revoked_clients_are_refused_also_after_a_reload(void **state)
 {
     struct tls_options options = base;
-    struct identity unlisted_authority =
-        identity_make(&(struct identity_options){.name = "No CRL", .authority = true});
+    struct identity unlisted_authority = identity_make(&(struct identity_options){.name = "No CRL", .authority = true});
     struct identity unlisted = identity_make(&(struct identity_options){.name = "u", .issuer = &unlisted_authority});
     char error[TLS_ERROR_MAX];
 
@@ -267,7 +271,8 @@ static void revoked_clients_are_refused_also_after_a_reload(void **state)
     assert_string_equal(comes_in(context, &client), ""); /* not yet read */
     assert_int_equal(tls_context_reload(context, error), 0);
     assert_false(tls_context_files_changed(context));
-    assert_string_equal(comes_in(context, &client), "the client's certificate is revoked (OpenSSL: certificate revoked)");
+    assert_string_equal(comes_in(context, &client),
+                        "the client's certificate is revoked (OpenSSL: certificate revoked)");
     write_crl("crl.pem", &authority, NULL, -60);
     assert_int_equal(tls_context_reload(context, error), 0);
     assert_non_null(strstr(tls_context_notes(context), "listener.ssl.test.crl_file: CRL 1 of "));
@@ -319,8 +324,9 @@ static void a_client_gets_the_certificate_of_the_host_it_asks_for(void **state)
     assert_refused(&options, "listener.ssl.test.sni.1.host: is not set: the host that clients ask for is needed");
     sni[0].host = TEXT("x");
     sni[0].key_file = base.key_file;
-    assert_refused(&options, "listener.ssl.test.sni.1.keyfile: the key in ~/key.pem does not belong to the certificate in "
-                             "~/other.pem");
+    assert_refused(&options,
+                   "listener.ssl.test.sni.1.keyfile: the key in ~/key.pem does not belong to the certificate in "
+                   "~/other.pem");
 }
 
 static void a_reload_holds_for_new_connections_and_keeps_the_old_files_on_errors(void **state)
@@ -483,8 +489,9 @@ static void psk_clients_come_in_with_their_key_only(void **state)
     options.psk_ciphers = TEXT("PSK-AES128-CBC-SHA,PSK-AES256-CBC-SHA,PSK-3DES-EDE-CBC-SHA,PSK-RC4-SHA");
     options.psk_file = write_file("psk.txt", keys, sizeof(keys) - 1);
     struct tls_context *context = context_make(&options);
-    assert_string_equal(tls_context_notes(context), "listener.ssl.test.psk_ciphers: left out what OpenSSL does not have: "
-                                                    "PSK-3DES-EDE-CBC-SHA, PSK-RC4-SHA");
+    assert_string_equal(tls_context_notes(context),
+                        "listener.ssl.test.psk_ciphers: left out what OpenSSL does not have: "
+                        "PSK-3DES-EDE-CBC-SHA, PSK-RC4-SHA");
     assert_int_equal(tls_context_expires_at_s(context), 0);
     for (int version = TLS1_2_VERSION; version <= TLS1_3_VERSION; version++) {
         assert_string_equal(psk_comes_in(context, version, "client1", "later"), "");
@@ -515,8 +522,9 @@ static void wrong_lines_of_the_psk_file_are_told_by_number(void **state)
     write_file("psk.txt", "a:", 2);
     assert_refused(&options, "listener.ssl.test.psk_file: ~/psk.txt, line 1: the key is empty; a line is identity:key");
     options.psk_ciphers = TEXT("ECDHE-ECDSA-AES128-GCM-SHA256");
-    assert_refused(&options, "listener.ssl.test.psk_ciphers: ECDHE-ECDSA-AES128-GCM-SHA256 is no cipher with a pre-shared "
-                             "key: PSK-AES128-CBC-SHA is");
+    assert_refused(&options,
+                   "listener.ssl.test.psk_ciphers: ECDHE-ECDSA-AES128-GCM-SHA256 is no cipher with a pre-shared "
+                   "key: PSK-AES128-CBC-SHA is");
 }
 
 int main(void)

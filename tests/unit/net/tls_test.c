@@ -373,8 +373,9 @@ static void the_alert_of_a_client_is_told(void **state)
     pair_init(&pair, &pool, context, client_context);
     assert_false(pair_handshake(&pair));
     pair_server_turn(&pair);
-    assert_string_equal(pair_error(&pair), "the client ended the handshake with the alert \"unknown CA\": it does not know "
-                                           "the CA of our certificate");
+    assert_string_equal(pair_error(&pair),
+                        "the client ended the handshake with the alert \"unknown CA\": it does not know "
+                        "the CA of our certificate");
     pair_fini(&pair);
     SSL_CTX_free(client_context);
     identity_free(&stranger);
@@ -447,7 +448,10 @@ static void garbage_after_the_handshake_ends_the_connection(void **state)
     (void)state;
     pair_init(&pair, &pool, context, client_context);
     assert_true(pair_handshake(&pair));
-    send_raw(&pair, "\x17\x03\x03\x00\x20" "0123456789012345678901234567890123", 37);
+    send_raw(&pair,
+             "\x17\x03\x03\x00\x20"
+             "0123456789012345678901234567890123",
+             37);
     pair_server_turn(&pair);
     assert_int_equal(pair.server_result, -EPROTO);
     assert_non_null(strstr(pair_error(&pair), "bad record mac"));
