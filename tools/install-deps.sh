@@ -10,10 +10,11 @@ set -eu
 
 # libc6-dev is only recommended by gcc, and recommended packages are left out below.
 build_packages="meson ninja-build gcc libc6-dev pkg-config python3 ccache
-    libuv1-dev liburcu-dev libjemalloc-dev libxxhash-dev libssl-dev"
+    libuv1-dev liburcu-dev libjemalloc-dev libxxhash-dev libssl-dev openssl
+    libhttp-parser-dev zlib1g-dev"
 test_packages="libcmocka-dev clang clang-format clang-tidy libclang-rt-dev
     python3-pytest python3-pytest-xdist python3-pytest-timeout python3-paho-mqtt
-    mosquitto mosquitto-clients"
+    mosquitto mosquitto-clients chromium"
 bench_packages="mosquitto mosquitto-clients"
 coverage_packages="libcmocka-dev gcovr"
 

@@ -14,18 +14,24 @@ Configuration belongs to the user. For each shipped file the hash of its last sh
     absent                    the shipped file is put there
     the last shipped version  it is brought up to date
     anything else             it stays; the shipped version goes beside it as NAME.new, and that is said
+
+etc/certs gets certificates for trying out (tools/make-certs.sh) if it has none yet. Into a package (--destdir) they do not go:
+everybody who has the package would have their keys. The script is installed with the modules, for whoever sets up the system.
 """
 import argparse
 import hashlib
 import json
 import os
 import re
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 RECORD = '.shipped'
 SOURCE_ROOT = Path(__file__).resolve().parent.parent
+MAKE_CERTS = SOURCE_ROOT / 'tools' / 'make-certs.sh'
+KEY_FILES = {'psk.txt'}  # what the user writes into them is for the broker's eyes alone
 
 
 def sha256(content):
@@ -79,25 +85,30 @@ def write_record(path, record):
     path.write_text(''.join(lines), encoding='utf-8')
 
 
+def config_mode(name):
+    return 0o600 if name in KEY_FILES else 0o644
+
+
 def install_config_file(content, target, last_shipped, say):
+    mode = config_mode(target.name)
     new_digest = sha256(content)
     beside = target.with_name(target.name + '.new')
 
     if not target.exists() and not target.is_symlink():
         if last_shipped is not None:
             say(f'{target} was missing and is back with its shipped content')
-        replace_file(content, target, 0o644)
+        replace_file(content, target, mode)
         return new_digest
     # A link was made by the user: what it points to is the user's too.
     current = None if target.is_symlink() else sha256(target.read_bytes())
     if current in (new_digest, last_shipped) and current is not None:
         if current != new_digest:
-            replace_file(content, target, 0o644)
+            replace_file(content, target, mode)
             say(f'{target} brought up to date (it was as shipped)')
         beside.unlink(missing_ok=True)
         return new_digest
     if not beside.exists() or sha256(beside.read_bytes()) != new_digest:
-        replace_file(content, beside, 0o644)
+        replace_file(content, beside, mode)
     say(f'{target} was changed by you and stays; the shipped version is in {beside.name}')
     return new_digest
 
@@ -124,6 +135,16 @@ def shipped_config(folder):
         return {}
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob('*')
             if path.is_file() and not path.name.startswith('.')}
+
+
+def make_certificates(folder):
+    """Once: what is there is the user's."""
+    if any(folder.glob('*.pem')):
+        return
+    # Its line comes after ours in a pipe, too.
+    sys.stdout.flush()
+    if subprocess.run([str(MAKE_CERTS), str(folder)], check=False).returncode != 0:
+        raise SystemExit(f'release: no certificates for trying out could be made in {folder}')
 
 
 def with_system_folders(content, sysconfdir, localstatedir):
@@ -179,6 +200,12 @@ def main(arguments):
             shipped = {name: with_system_folders(content, options.sysconfdir, options.localstatedir)
                        if name.endswith('.conf') else content for name, content in shipped.items()}
         install_config(shipped, folders['etc'], say)
+        install_binaries([MAKE_CERTS], folders['lib'], 0o755)
+        if options.destdir:
+            certs = f'{options.sysconfdir}/emqx/certs'
+            say(f'{certs} is left empty; on the system: {options.prefix}/lib/emqx/{MAKE_CERTS.name} {certs}')
+        else:
+            make_certificates(folders['etc'] / 'certs')
     except OSError as error:
         raise SystemExit(f'release: {error}') from error
     return 0

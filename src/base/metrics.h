@@ -81,6 +81,7 @@
     ROW(MESSAGES_DROPPED_NO_MEMORY, "messages.dropped.no_memory", "Messages dropped: memory was short")                \
     ROW(CONNECTIONS_ACCEPTED, "connections.accepted", "Sockets accepted")                                              \
     ROW(CONNECTIONS_REFUSED, "connections.refused", "Sockets closed at once: a limit was reached")                     \
+    ROW(CONNECTIONS_NO_DESCRIPTOR, "connections.no_descriptor", "Times no file descriptor was left for a new client")  \
     ROW(CONNECTIONS_CLOSED, "connections.closed", "Sockets closed")                                                    \
     ROW(CONNECTIONS_KEEPALIVE_TIMEOUT, "connections.keepalive_timeout", "Clients closed: nothing came in time")        \
     ROW(CONNECTIONS_MALFORMED, "connections.malformed", "Clients closed: malformed packet or protocol error")          \

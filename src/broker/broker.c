@@ -123,16 +123,15 @@ struct broker_worker *broker_place_session(struct broker_worker *worker)
 
     if (count == 1)
         return worker;
-    uint32_t first = (uint32_t)(x >> 33) % count;
-    uint32_t second = (first + 1 + (uint32_t)(x >> 13) % (count - 1)) % count;
-    struct broker_worker *one = broker->workers[first], *other = broker->workers[second];
-    uint32_t load_one = worker_load_permille(one->host.worker), load_other = worker_load_permille(other->host.worker);
-    if (load_one > load_other + LOAD_DIFFERS_PERMILLE)
+    uint32_t self = worker_index(worker->host.worker);
+    struct broker_worker *other = broker->workers[(self + 1 + (uint32_t)(x >> 33) % (count - 1)) % count];
+    uint32_t load_here = worker_load_permille(worker->host.worker);
+    uint32_t load_there = worker_load_permille(other->host.worker);
+    if (load_here > load_there + LOAD_DIFFERS_PERMILLE)
         return other;
-    if (load_other > load_one + LOAD_DIFFERS_PERMILLE)
-        return one;
-    return atomic_load_explicit(&one->host.session_count, memory_order_relaxed) <=
-                   atomic_load_explicit(&other->host.session_count, memory_order_relaxed)
-               ? one
-               : other;
+    if (load_there > load_here + LOAD_DIFFERS_PERMILLE)
+        return worker;
+    uint32_t here = atomic_load_explicit(&worker->host.session_count, memory_order_relaxed);
+    uint32_t there = atomic_load_explicit(&other->host.session_count, memory_order_relaxed);
+    return here > there + there / 8 + 4 ? other : worker;
 }

@@ -88,7 +88,8 @@ struct session *broker_find_session(struct broker *broker, struct slice client_i
 /* Registers a session under its client ID. -EEXIST: another one is there (`*out_existing`), -ENOMEM. Thread: its worker. */
 MUST_USE int broker_register_session(struct broker *broker, struct session *session, struct session **out_existing);
 
-/* Where a new session shall live: the less loaded of two workers drawn. Thread: worker. */
+/* Where a new session shall live: here, where its connection was accepted, unless a worker drawn is clearly less busy or has clearly fewer
+ * sessions (an eighth): a hand-over costs as much as the rest of a connection's beginning. Thread: worker. */
 struct broker_worker *broker_place_session(struct broker_worker *worker);
 
 #endif

@@ -65,6 +65,17 @@ static void check_level(struct loader *loader, const struct setting *setting)
                        "%s invalid, the word between log and file should be one of %s", setting->key, level.enum_words);
 }
 
+/* listener.unix.$name.mode: three octal digits, with zeros before them. */
+static void check_mode(struct loader *loader, const struct setting *setting)
+{
+    const char *text = setting->value.text;
+    size_t zeros = strspn(text, "0"), digits = strspn(text + zeros, "01234567");
+
+    if (text[0] == '\0' || text[zeros + digits] != '\0' || digits > 3)
+        conf_error_add(loader, CONF_VALIDATION, (struct conf_place){setting->file, setting->line, setting->key},
+                       "%s invalid, should be permissions in octal: 0600, 0660 or 0666", setting->key);
+}
+
 void conf_check(struct loader *loader)
 {
     const struct conf *conf = loader->conf;
@@ -80,6 +91,8 @@ void conf_check(struct loader *loader)
             check_ciphers(loader, setting);
         if (strcmp(setting->row->name, "log.$level.file") == 0)
             check_level(loader, setting);
+        if (strcmp(setting->row->name, "listener.unix.$name.mode") == 0)
+            check_mode(loader, setting);
         if (strcmp(setting->row->name, "node.heartbeat") == 0 && !setting->value.boolean)
             conf_error_add(loader, CONF_APPLY_TRANSLATIONS,
                            (struct conf_place){setting->file, setting->line, setting->key},

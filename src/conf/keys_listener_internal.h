@@ -44,13 +44,13 @@
                  "Who may connect: allow or deny, then all, an address or a network. The first rule that fits "        \
                  "decides, in ascending order of their numbers; when none fits, the client may.")
 #define ROW_PROXY_PROTOCOL(TYPE, EXAMPLE)                                                                              \
-    LISTENER_ROW(TYPE, ".proxy_protocol", CONF_BOOL, "off", NULL, EXAMPLE, NULL, 0, 0, CONF_NOT_YET,                   \
+    LISTENER_ROW(TYPE, ".proxy_protocol", CONF_BOOL, "off", NULL, EXAMPLE, NULL, 0, 0, CONF_IN_EFFECT,                 \
                  "Expect the PROXY protocol (version 1 or 2) of a load balancer before each connection.")
 #define ROW_PROXY_PROTOCOL_TIMEOUT(TYPE, EXAMPLE)                                                                      \
     LISTENER_ROW(TYPE, ".proxy_protocol_timeout", CONF_DURATION_MS, "5s", NULL, EXAMPLE, NULL, 1, UINT32_MAX,          \
-                 CONF_NOT_YET, "Close a connection whose PROXY header has not come by then.")
+                 CONF_IN_EFFECT, "Close a connection whose PROXY header has not come by then.")
 #define ROW_PEER_CERT(TYPE, EXAMPLE)                                                                                   \
-    LISTENER_ROW(TYPE, ".peer_cert_as_username", CONF_ENUM, NULL, NULL, EXAMPLE, "cn, dn, crt", 0, 0, CONF_NOT_YET,    \
+    LISTENER_ROW(TYPE, ".peer_cert_as_username", CONF_ENUM, NULL, NULL, EXAMPLE, "cn, dn, crt", 0, 0, CONF_IN_EFFECT,  \
                  "Take the user name from the client's certificate: its common name, its subject or all of it.")
 #define ROW_BACKLOG(TYPE, EFFECT, SHIPPED, EXAMPLE)                                                                    \
     LISTENER_ROW(TYPE, ".backlog", CONF_INTEGER, "1024", SHIPPED, EXAMPLE, NULL, 1, 2147483647, EFFECT,                \
@@ -155,7 +155,7 @@
 
 /* WebSocket */
 #define WS_ROW(TYPE, KEY, KIND, FALLBACK, SHIPPED, EXAMPLE, WORDS, MIN, MAX, HELP)                                     \
-    LISTENER_ROW(TYPE, KEY, KIND, FALLBACK, SHIPPED, EXAMPLE, WORDS, MIN, MAX, CONF_NOT_YET, HELP)
+    LISTENER_ROW(TYPE, KEY, KIND, FALLBACK, SHIPPED, EXAMPLE, WORDS, MIN, MAX, CONF_IN_EFFECT, HELP)
 #define ROW_MQTT_PATH(TYPE)                                                                                            \
     WS_ROW(TYPE, ".mqtt_path", CONF_STRING, "/mqtt", "external: /mqtt", NULL, NULL, 0, 0,                              \
            "Path of the URL. Every other path is answered with 404.")
@@ -168,6 +168,14 @@
 #define ROW_PROXY_PORT_HEADER(TYPE)                                                                                    \
     WS_ROW(TYPE, ".proxy_port_header", CONF_STRING, NULL, NULL, "external: X-Forwarded-Port", NULL, 0, 0,              \
            "HTTP header in which a proxy hands over the client's port.")
+#define ROW_ORIGINS(TYPE)                                                                                              \
+    {                                                                                                                  \
+        .name = "listener." TYPE ".$name.origins", .type = CONF_STRING,                                                \
+        .example = "external: https://example.com, https://www.example.com", .effect = CONF_IN_EFFECT, .ours = true,   \
+        .help = "Web pages whose scripts may connect: values of the header Origin, separated by commas. Every other "  \
+                "page is answered with 403; clients that are no browsers send no such header and may always. "         \
+                "Unset lets in every page.",                                                                           \
+    }
 #define ROWS_WS_TAIL(TYPE)                                                                                             \
     WS_ROW(TYPE, ".compress", CONF_BOOL, "false", NULL, "external: true", NULL, 0, 0,                                  \
            "Compress messages with clients that can (permessage-deflate)."),                                           \

@@ -2,9 +2,13 @@
  * mailbox: an intrusive list that any thread pushes to with one atomic exchange; the worker takes the whole list and
  * turns it round, so what one thread pushed stays in its order.
  *
- * Waking costs a system call, so it is only done for a worker that sleeps: it raises `sleeping`, looks into the
- * mailbox once more and then waits; who pushes and finds the flag takes it down and writes the eventfd. Both sides
- * use sequentially consistent operations: either the worker sees the post or the poster sees the flag.
+ * Waking costs a system call, so it is only done for a worker that sleeps: it sets WORKER_SLEEPING, looks into the
+ * mailbox once more and then waits; who pushes and finds that state takes it back and writes the eventfd. Both sides
+ * use sequentially consistent operations: either the worker sees the post or the poster sees the state.
+ *
+ * Under light load waking is most of the cost and of the delay: another processor has to come out of its idle state for one
+ * message. So who has only a few deliveries for a sleeping worker borrows it (WORKER_LENT) and runs the turn itself; should the sleeper wake
+ * meanwhile, it waits for that short turn's end. A worker is thus always run by one thread, and nobody sees two.
  */
 #include "event/mailbox.h"
 #include "event/worker_internal.h"
@@ -16,7 +20,8 @@
 
 #define BATCH_FIRST_COUNT 16
 #define BATCH_COUNT_MAX 1024
-#define BATCH_LIMIT_PARTS 8 /* a batch over this part of the mailbox's limit does not wait for the turn's end */
+#define IN_PERSON_COUNT_MAX 4 /* deliveries; more are worth another processor */
+#define BATCH_LIMIT_PARTS 8   /* a batch over this part of the mailbox's limit does not wait for the turn's end */
 
 struct delivery_batch {
     struct post post;
@@ -26,6 +31,18 @@ struct delivery_batch {
     struct delivery deliveries[];
 };
 
+void worker_wake(struct worker *worker)
+{
+    uint8_t sleeping = WORKER_SLEEPING;
+
+    if (atomic_load(&worker->mailbox.state) == WORKER_SLEEPING &&
+        atomic_compare_exchange_strong(&worker->mailbox.state, &sleeping, WORKER_AWAKE)) {
+        uint64_t one = 1;
+        ssize_t written = write(worker->wake_fd, &one, sizeof(one));
+        (void)written; /* fails only when the counter is full, after 2^64 wake-ups */
+    }
+}
+
 static void mailbox_push(struct worker *to, struct post *post)
 {
     struct mailbox *mailbox = &to->mailbox;
@@ -34,11 +51,7 @@ static void mailbox_push(struct worker *to, struct post *post)
     do
         post->next = head;
     while (!atomic_compare_exchange_weak(&mailbox->head, &head, post));
-    if (atomic_load(&mailbox->sleeping) && atomic_exchange(&mailbox->sleeping, false)) {
-        uint64_t one = 1;
-        ssize_t written = write(to->wake_fd, &one, sizeof(one));
-        (void)written; /* fails only when the counter is full: then it is awake */
-    }
+    worker_wake(to); /* whoever runs a lent turn looks into the mailbox afterwards */
 }
 
 void worker_post(struct worker *worker, struct post *post)
@@ -159,6 +172,24 @@ void mailbox_flush(struct worker *worker)
 {
     while (worker->outgoing_dirty != 0)
         batch_post(worker, (uint32_t)__builtin_ctzll(worker->outgoing_dirty));
+}
+
+void mailbox_flush_in_person(struct worker *worker)
+{
+    uint64_t dirty = worker->outgoing_dirty;
+
+    for (uint32_t i = 0; dirty != 0; i++, dirty >>= 1) {
+        struct worker *to = worker->pool->workers[i];
+        uint8_t sleeping = WORKER_SLEEPING;
+        if ((dirty & 1) == 0)
+            continue;
+        bool lent = worker->outgoing[i]->count <= IN_PERSON_COUNT_MAX &&
+                    atomic_load_explicit(&to->mailbox.state, memory_order_relaxed) == WORKER_SLEEPING &&
+                    atomic_compare_exchange_strong(&to->mailbox.state, &sleeping, WORKER_LENT);
+        batch_post(worker, i);
+        if (lent)
+            worker_run_lent_turn(worker, to);
+    }
 }
 
 bool mailbox_drain(struct worker *worker)

@@ -6,6 +6,9 @@
  * another travel as one batch with at most one wake-up. Order is kept: what one thread hands over first is
  * taken in first, posts and deliveries alike.
  *
+ * A worker that has only a few deliveries for one that sleeps runs that one's turn itself instead of waking it (a lent turn): deliveries
+ * are taken in, sockets written, then it sleeps on. Its objects still have one owner at a time.
+ *
  * Bounded: the batches waiting in a mailbox are counted in bytes (with the messages' own sizes). Over the limit
  * the mailbox is `congested`: publishers stop reading their sockets (mailbox_wait()) until it has drained to half.
  * Nothing is dropped and nobody blocks. Posts are not counted; who makes them bounds them.

@@ -12,6 +12,7 @@
 #include "base/rcu.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,6 +22,7 @@
 #include <unistd.h>
 
 #define EVENTS_PER_TURN 512
+#define IN_PERSON_EVENTS_MAX 4 /* ready sockets in a turn: more mean that there is load enough for several processors */
 #define LOAD_PERIOD_NS 500000000u /* how far back worker_load_permille() looks */
 
 static _Thread_local struct worker *current_worker;
@@ -130,12 +132,9 @@ void worker_run_cancel(struct worker *worker, struct work *work)
 
 static void on_wake(struct worker *worker, struct io_watch *watch, uint32_t events)
 {
-    uint64_t count;
-    ssize_t got = read(watch->fd, &count, sizeof(count));
-
-    (void)worker;
+    (void)worker; /* the mailbox is drained every turn; and the counter need not be read: each write is an edge */
+    (void)watch;
     (void)events;
-    (void)got; /* only takes the readiness away; the mailbox is drained every turn */
 }
 
 static void on_uv_ready(struct worker *worker, struct io_watch *watch, uint32_t events)
@@ -184,19 +183,37 @@ static void account_load(struct worker *worker, uint64_t turn_start_ns, uint64_t
     worker->load_busy_ns = 0;
 }
 
+/* After a wait: the worker is its own thread's again. A lent turn is short: it ends after a few deliveries. */
+static void take_back(struct worker *worker)
+{
+    uint8_t state = WORKER_SLEEPING;
+
+    while (!atomic_compare_exchange_strong(&worker->mailbox.state, &state, WORKER_AWAKE) && state != WORKER_AWAKE) {
+        sched_yield();
+        state = WORKER_SLEEPING;
+    }
+}
+
 static int wait_for_events(struct worker *worker, struct epoll_event *events)
 {
     int timeout = wait_ms(worker);
     int count;
 
-    atomic_store(&worker->mailbox.sleeping, true);
+    worker->sleep_until_ms = timeout < 0 ? UINT64_MAX : worker->now_ms + (uint64_t)timeout;
+    rcu_retire_flush();
+    if (timeout == 0) { /* nobody need know */
+        rcu_thread_offline();
+        count = epoll_wait(worker->epoll_fd, events, EVENTS_PER_TURN, 0);
+        rcu_thread_online();
+        return count;
+    }
+    rcu_thread_offline();
+    atomic_store(&worker->mailbox.state, WORKER_SLEEPING);
     if (atomic_load(&worker->mailbox.head) != NULL || atomic_load(&worker->stop))
         timeout = 0;
-    rcu_retire_flush();
-    rcu_thread_offline();
     count = epoll_wait(worker->epoll_fd, events, EVENTS_PER_TURN, timeout);
+    take_back(worker);
     rcu_thread_online();
-    atomic_store_explicit(&worker->mailbox.sleeping, false, memory_order_relaxed);
     return count;
 }
 
@@ -222,10 +239,41 @@ static void worker_turn(struct worker *worker, struct epoll_event *events, int c
     uv_update_time(&worker->uv);
     if (uv_loop_alive(&worker->uv) && uv_backend_timeout(&worker->uv) == 0)
         uv_run(&worker->uv, UV_RUN_NOWAIT);
-    mailbox_flush(worker); /* before our own sockets are written: the others can begin */
+    /* Before our own sockets are written: the others can begin. */
+    if (count <= IN_PERSON_EVENTS_MAX)
+        mailbox_flush_in_person(worker);
+    else
+        mailbox_flush(worker);
     if (worker->turn_end != NULL)
         worker->turn_end(worker, worker->context);
     mailbox_flush(worker);
+}
+
+void worker_run_lent_turn(struct worker *from, struct worker *to)
+{
+    bool wake;
+
+    current_worker = to;
+    to->in_lent_turn = true;
+    if (from->now_ms > to->now_ms)
+        to->now_ms = from->now_ms;
+    mailbox_drain(to);
+    mailbox_flush(to);
+    if (to->turn_end != NULL)
+        to->turn_end(to, to->context);
+    mailbox_flush(to);
+    to->in_lent_turn = false;
+    current_worker = from;
+    int64_t timer_ms = timer_wheel_next_ms(to->wheel, to->now_ms);
+    wake = to->work_head != NULL || (timer_ms >= 0 && to->now_ms + (uint64_t)timer_ms < to->sleep_until_ms);
+    atomic_store(&to->mailbox.state, WORKER_SLEEPING);
+    if (wake || atomic_load(&to->mailbox.head) != NULL)
+        worker_wake(to);
+}
+
+bool worker_in_lent_turn(const struct worker *worker)
+{
+    return worker->in_lent_turn;
 }
 
 void worker_run_turn(struct worker *worker, uint64_t now_ms)
@@ -306,23 +354,26 @@ static int worker_open(struct worker *worker)
     return err < 0 ? err : worker_watch(worker, &worker->uv_watch, EPOLLIN);
 }
 
-static struct worker *worker_new(struct worker_pool *pool, uint32_t index)
+static int worker_new(struct worker_pool *pool, uint32_t index, struct worker **out_worker)
 {
     struct worker *worker = aligned_alloc(64, (sizeof(*worker) + 63) / 64 * 64);
+    int err;
 
     if (worker == NULL)
-        return NULL;
+        return -ENOMEM;
     memset(worker, 0, sizeof(*worker));
     worker->pool = pool;
     worker->index = index;
     worker->epoll_fd = worker->wake_fd = -1;
     worker->work_tail = &worker->work_head;
     mailbox_init(worker);
-    if (worker_open(worker) < 0) {
+    err = worker_open(worker);
+    if (err < 0) {
         worker_free(worker);
-        return NULL;
+        return err;
     }
-    return worker;
+    *out_worker = worker;
+    return 0;
 }
 
 int worker_pool_new(uint32_t count, uint64_t mailbox_bytes_max, struct worker_pool **out_pool)
@@ -334,10 +385,10 @@ int worker_pool_new(uint32_t count, uint64_t mailbox_bytes_max, struct worker_po
         return -ENOMEM;
     pool->mailbox_bytes_max = mailbox_bytes_max;
     for (uint32_t i = 0; i < count; i++) {
-        pool->workers[i] = worker_new(pool, i);
-        if (pool->workers[i] == NULL) {
+        int err = worker_new(pool, i, &pool->workers[i]);
+        if (err < 0) {
             worker_pool_free(pool);
-            return -ENOMEM;
+            return err;
         }
         pool->count++;
     }

@@ -70,6 +70,9 @@ void worker_set_context(struct worker *worker, void *context);
 void worker_set_turn_end(struct worker *worker, worker_turn_end_fn *turn_end);
 /* Milliseconds of CLOCK_MONOTONIC, read once a turn. Thread: owner. */
 uint64_t worker_now_ms(const struct worker *worker);
+/* Is this turn run by another worker's thread, since its own sleeps (mailbox.h)? Nothing that this worker's epoll set may just be reporting may
+ * be freed then. Thread: owner. */
+bool worker_in_lent_turn(const struct worker *worker);
 /* Share of the recent time that the worker spent working, 0..1000. Thread: any. */
 uint32_t worker_load_permille(const struct worker *worker);
 /* Runs `work` in the next turn; queued already is fine. Thread: owner. */

@@ -21,10 +21,17 @@ struct worker_pool {
     struct worker *workers[WORKER_COUNT_MAX];
 };
 
+/* Who may run a worker's turn. Its own thread sets SLEEPING and takes AWAKE back; others change SLEEPING only. */
+enum worker_state {
+    WORKER_AWAKE,    /* its own thread runs, or was woken and will */
+    WORKER_SLEEPING, /* its own thread waits, or is about to */
+    WORKER_LENT,     /* its own thread waits while that of another worker runs a turn in its place */
+};
+
 /* What other threads write; on cache lines of its own. */
 struct mailbox {
     _Alignas(64) struct post *_Atomic head; /* newest first */
-    _Atomic bool sleeping;                  /* the worker waits, or is about to */
+    _Atomic uint8_t state;                  /* enum worker_state */
     _Alignas(64) _Atomic uint64_t bytes;    /* of batches that wait here */
     _Atomic uint64_t waiting_workers;       /* bit per worker that wants to hear of a drain */
 };
@@ -48,6 +55,8 @@ struct worker {
     struct io_watch uv_watch;
     struct io_watch wake_watch;
     uint64_t now_ms;
+    uint64_t sleep_until_ms; /* what the own thread's wait was given */
+    bool in_lent_turn;
     struct timer_wheel *wheel;
     void *context;
     worker_turn_end_fn *turn_end;
@@ -70,6 +79,13 @@ struct worker {
 bool mailbox_drain(struct worker *worker);
 /* Posts the open batches. Thread: owner. */
 void mailbox_flush(struct worker *worker);
+/* The same, but a small batch for a worker that sleeps is not posted to be taken in after a wake-up: this thread runs that worker's
+ * turn at once. Thread: owner. */
+void mailbox_flush_in_person(struct worker *worker);
+/* Wakes the worker if it sleeps. Thread: any. */
+void worker_wake(struct worker *worker);
+/* Runs one turn of `to`, which the caller has set to WORKER_LENT, on the thread of `from`; then `to` sleeps on. */
+void worker_run_lent_turn(struct worker *from, struct worker *to);
 void mailbox_init(struct worker *worker);
 
 #endif

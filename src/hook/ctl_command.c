@@ -220,6 +220,18 @@ void ctl_finish(struct ctl_request *request, enum ctl_result result)
         sink->finish(sink, ctl_exit_status(result, legacy));
 }
 
+void ctl_finish_help(struct ctl_request *request)
+{
+    const struct ctl_usage *row = request->entry->command->usage;
+
+    print_usage(request, request->entry->command);
+    while (row != NULL && row->syntax != NULL)
+        row++;
+    if (row != NULL && row->description != NULL)
+        request_write(request, false, row->description, strlen(row->description));
+    ctl_finish(request, CTL_HELP);
+}
+
 bool ctl_abandoned(const struct ctl_request *request)
 {
     return request->sink == NULL;
@@ -288,8 +300,7 @@ int ctl_run(struct ctl_registry *registry, struct ctl_sink *sink, bool legacy, i
     request->entry = registry->entries[index];
     request->entry->running_count++;
     if (count == 2 && is_help(words[1]) && request->entry->command->usage != NULL) {
-        print_usage(request, request->entry->command);
-        ctl_finish(request, CTL_HELP);
+        ctl_finish_help(request);
         return 0;
     }
     request->entry->command->run(request, request->argc, request->argv);

@@ -22,7 +22,8 @@ struct ctl_request;
 
 #define CTL_COMMANDS_MAX 256u
 
-/* One line of a command's usage; a list ends with a NULL syntax. */
+/* One line of a command's usage. A list ends with a NULL syntax; that row's description, if it has one, is whole lines that
+ * follow the usage when help is asked for: explanations, examples. */
 struct ctl_usage {
     const char *syntax;      /* "clients show <ClientId>" */
     const char *description; /* "Show a client" */
@@ -71,6 +72,8 @@ void ctl_printerr(struct ctl_request *request, const char *format, ...) PRINTF_L
 void ctl_print_slice(struct ctl_request *request, struct slice text);
 /* The usage of the request's own command, to standard output, then CTL_USAGE. Finishes the request. */
 void ctl_finish_usage(struct ctl_request *request);
+/* The usage and the help of the request's own command, then CTL_HELP. Finishes the request. */
+void ctl_finish_help(struct ctl_request *request);
 /* Ends the request; it may not be used any more. */
 void ctl_finish(struct ctl_request *request, enum ctl_result result);
 /* Is the caller gone? */

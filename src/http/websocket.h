@@ -23,7 +23,8 @@ MUST_USE int websocket_layer_new(const struct websocket_options *options, struct
 struct slice websocket_layer_forwarded_address(const struct stream_layer *layer);
 struct slice websocket_layer_forwarded_port(const struct stream_layer *layer);
 
-/* Has a frame, or a part of one, come since the last call? Thread: owner. */
-bool websocket_layer_heard(struct stream_layer *layer);
+/* Milliseconds of silence: 0 when a frame, or a part of one, has come since the last call, otherwise the time since the last call
+ * that found one. The first call begins the silence. Thread: owner. */
+uint32_t websocket_layer_silence_ms(struct stream_layer *layer, uint64_t now_ms);
 
 #endif

@@ -30,7 +30,20 @@ static void fail(struct node *node, const char *what, int err)
     daemon_report_failure(node->options->report, text);
 }
 
-static int load_configuration(struct node *node)
+static char *errors_text(const struct conf_errors *errors)
+{
+    char *text = NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&text, &size);
+
+    if (out == NULL)
+        return NULL;
+    conf_errors_print(errors, out);
+    fclose(out);
+    return text;
+}
+
+int node_read_configuration(const struct node *node, struct conf **out_conf, char **out_error)
 {
     const struct paths *paths = node->options->paths;
     char plugins[PATH_MAX];
@@ -40,21 +53,23 @@ static int load_configuration(struct node *node)
         .root_dir = paths->root, .file = paths->config, .plugins_dir = plugins, .environment = environ};
 
     if (err == 0)
-        err = conf_load(&options, &node->conf, &errors);
-    if (err == -EINVAL && errors != NULL) {
-        char *text = NULL;
-        size_t size = 0;
-        FILE *out = open_memstream(&text, &size);
-        if (out != NULL) {
-            conf_errors_print(errors, out);
-            fclose(out);
-            daemon_report_failure(node->options->report, text);
-        }
-        free(text);
-    } else if (err < 0) {
-        fail(node, "Cannot read the configuration", err);
-    }
+        err = conf_load(&options, out_conf, &errors);
+    if (err == -EINVAL && errors != NULL)
+        *out_error = errors_text(errors);
+    else if (err < 0 && asprintf(out_error, "Cannot read the configuration: %s", strerror(-err)) < 0)
+        *out_error = NULL;
     conf_errors_free(errors);
+    return err;
+}
+
+static int load_configuration(struct node *node)
+{
+    char *error = NULL;
+    int err = node_read_configuration(node, &node->conf, &error);
+
+    if (err < 0)
+        daemon_report_failure(node->options->report, error == NULL ? strerror(-err) : error);
+    free(error);
     return err;
 }
 
@@ -145,8 +160,6 @@ static int make_broker(struct node *node)
         err = channel_init(node->broker);
     if (err == 0)
         err = zone_table_new(node->conf, &node->zones);
-    if (err == 0)
-        err = listener_options_read(node->conf, LISTENER_TCP, &node->listener_options, &node->listener_options_count);
     if (err == 0)
         err = worker_pool_start(node->broker->pool);
     if (err < 0) {
@@ -304,10 +317,7 @@ static void node_end(struct node *node)
         broker_free(node->broker);
     }
     ctl_registry_free(node->ctl_registry);
-    for (uint32_t i = 0; i < node->listener_count; i++)
-        listener_free(node->listeners[i]);
-    free(node->listeners);
-    listener_options_free(node->listener_options, node->listener_options_count);
+    node_free_listeners(node);
     zone_table_free(node->zones);
     if (node->loop_open) {
         rcu_thread_online();

@@ -15,9 +15,10 @@
 #include "mgmt/broker_view.h"
 #include "mgmt/ctl_server.h"
 #include "monitor/sys_topics.h"
-#include "net/listener.h"
 
 #include <uv.h>
+
+struct node_listeners;
 
 struct node {
     const struct run_options *options;
@@ -28,10 +29,7 @@ struct node {
     struct conf *conf;
     struct instance_lock *lock;
     struct zone_table *zones;
-    struct listener_options *listener_options;
-    uint32_t listener_options_count;
-    struct listener **listeners;
-    uint32_t listener_count;
+    struct node_listeners *listeners; /* node_listeners.h */
     struct broker *broker;
     bool workers_running;
     struct loop_mailbox *mailbox;
@@ -48,10 +46,21 @@ struct node {
     int exit_status;
 };
 
+/* node.c: reads the configuration as it is now. 0, or -errno with `*out_error` saying why, which the caller frees (NULL: memory
+ * is short). */
+MUST_USE int node_read_configuration(const struct node *node, struct conf **out_conf, char **out_error);
+
 /* node_listeners.c: opens all listeners and lets the workers accept. A failure has been reported. Prints a line each. */
 MUST_USE int node_open_listeners(struct node *node);
-/* Nothing more is accepted; the sockets are closed. */
+/* Nothing more is accepted; the sockets are closed. Waits for the workers. */
 void node_close_listeners(struct node *node);
+/* After the last connection and the loop's end. */
+void node_free_listeners(struct node *node);
+/* For node->view. */
+int node_list_listeners(void *node, broker_listeners_fn *on_rows, void *context);
+/* node_listener_jobs.c: likewise. */
+int node_command_listener(void *node, const struct listener_command *command, broker_listener_fn *on_done,
+                          void *context);
 
 /* node_workers.c: runs `run` on every worker and waits until all have. Only where waiting is right: start and stop. */
 void node_on_all_workers(struct node *node, void (*run)(struct worker *worker, void *context), void *context);

@@ -186,57 +186,6 @@ static int view_kick(void *broker, struct slice client_id, broker_kick_fn *on_do
     return 0;
 }
 
-/* Answers that need no worker come in a later turn all the same. */
-struct later {
-    struct loop_post post;
-    struct node *node;
-    broker_listeners_fn *on_listeners;
-    void *context;
-};
-
-static void answer_listeners(struct loop_post *post)
-{
-    struct later *later = CONTAINER_OF(post, struct later, post);
-    struct node *node = later->node;
-    struct listener_row *rows = calloc(node->listener_count + 1, sizeof(*rows));
-    struct shutdown_count *counts = calloc((node->listener_count + 1) * LISTENER_SHUTDOWN_REASON_MAX, sizeof(*counts));
-    uint32_t count = rows == NULL || counts == NULL ? 0 : node->listener_count;
-
-    for (uint32_t i = 0; i < count; i++) {
-        const struct listener_options *options = listener_options_of(node->listeners[i]);
-        struct listener_shutdown_count found[LISTENER_SHUTDOWN_REASON_MAX];
-        uint32_t reasons = listener_shutdown_counts(node->listeners[i], found);
-        struct shutdown_count *here = counts + (size_t)i * LISTENER_SHUTDOWN_REASON_MAX;
-        for (uint32_t r = 0; r < reasons; r++)
-            here[r] = (struct shutdown_count){.reason = found[r].reason, .count = found[r].count};
-        rows[i] = (struct listener_row){
-            .name = "mqtt:tcp",
-            .address = options->bind_text,
-            .acceptors = options->acceptors,
-            .max_conns = options->max_connections,
-            .current_conn = listener_connection_count(node->listeners[i]),
-            .shutdown_counts = here,
-            .shutdown_count_count = reasons,
-        };
-    }
-    later->on_listeners(later->context, rows, count);
-    free(counts);
-    free(rows);
-    free(later);
-}
-
-static int view_list_listeners(void *broker, broker_listeners_fn *on_rows, void *context)
-{
-    struct node *node = broker;
-    struct later *later = node->state == BROKER_STOPPING ? NULL : calloc(1, sizeof(*later));
-
-    if (later == NULL)
-        return -ENOMEM;
-    *later = (struct later){.post.run = answer_listeners, .node = node, .on_listeners = on_rows, .context = context};
-    loop_mailbox_post(node->mailbox, &later->post);
-    return 0;
-}
-
 static const char *view_node_name(void *broker)
 {
     return ((struct node *)broker)->name;
@@ -266,7 +215,8 @@ void node_make_view(struct node *node)
         .uptime_s = view_uptime_s,
         .list_clients = view_list_clients,
         .kick = view_kick,
-        .list_listeners = view_list_listeners,
+        .list_listeners = node_list_listeners,
+        .command_listener = node_command_listener,
         .stop = view_stop,
     };
 }

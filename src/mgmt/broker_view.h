@@ -42,9 +42,29 @@ struct listener_row {
     uint64_t current_conn;
     const struct shutdown_count *shutdown_counts;
     uint32_t shutdown_count_count;
+    bool stopped; /* by a command */
 };
 
 typedef void broker_listeners_fn(void *context, const struct listener_row *rows, uint32_t count);
+
+enum listener_verb { LISTENER_START, LISTENER_STOP, LISTENER_RESTART, LISTENER_RELOAD };
+
+struct listener_command {
+    enum listener_verb verb;
+    const char *type; /* "tcp"; NULL with LISTENER_RELOAD: every listener that has TLS */
+    const char
+        *which; /* a port, an address as `listeners` prints it, or the name: "1883", "0.0.0.0:1883", "external" */
+    bool close_clients; /* with LISTENER_STOP and LISTENER_RESTART */
+};
+
+/* What became of one listener. */
+struct listener_result {
+    const char *name;    /* "mqtt:tcp" */
+    const char *address; /* "0.0.0.0:1883", also for a bare port; what was asked for when there is no such listener */
+    const char *error;   /* why not, perhaps several lines; NULL: it worked */
+};
+
+typedef void broker_listener_fn(void *context, const struct listener_result *results, uint32_t count);
 
 /* Every function gets `broker`. Lives as long as the commands are registered. */
 struct broker_view {
@@ -63,6 +83,10 @@ struct broker_view {
     int (*kick)(void *broker, struct slice client_id, broker_kick_fn *on_done, void *context);
     /* In order of their start. -errno. */
     int (*list_listeners)(void *broker, broker_listeners_fn *on_rows, void *context);
+    /* Starts, stops or restarts one listener, or reads TLS files again. What `command` points at is used during the call only.
+     * -errno. */
+    int (*command_listener)(void *broker, const struct listener_command *command, broker_listener_fn *on_done,
+                            void *context);
     /* Starts a clean stop and returns. With `restart`, broker_run() returns RUN_RESTART at the end. */
     void (*stop)(void *broker, bool restart);
 };

@@ -13,7 +13,11 @@
 #include <stdint.h>
 #include <sys/socket.h>
 
-enum listener_type { LISTENER_TCP, LISTENER_SSL, LISTENER_WS, LISTENER_WSS };
+enum listener_type { LISTENER_TCP, LISTENER_SSL, LISTENER_WS, LISTENER_WSS, LISTENER_UNIX };
+#define LISTENER_TYPE_COUNT 5
+
+/* "tcp", "ssl", "ws", "wss", "unix". Thread: any. */
+const char *listener_type_name(enum listener_type type);
 
 struct listener_access_rule {
     bool allow;
@@ -24,11 +28,13 @@ struct listener_access_rule {
 
 struct listener_options {
     enum listener_type type;
-    char *name;      /* $name */
-    char *bind_text; /* as configured, the form `listeners` prints: "0.0.0.0:1883" or "8883" */
-    char *zone;      /* NULL: defaults */
-    struct sockaddr_storage address;
+    char *name;                      /* $name */
+    char *bind_text;                 /* as configured, the form `listeners` prints: "0.0.0.0:1883" or "8883" */
+    char *zone;                      /* NULL: defaults */
+    struct sockaddr_storage address; /* all types but unix */
     socklen_t address_len;
+    char *unix_path; /* unix, else NULL; relative: below the data directory */
+    uint32_t unix_mode;
     uint32_t acceptors; /* a hint */
     uint32_t max_connections;
     uint32_t max_conn_rate; /* accepts per second; 0: unlimited */
@@ -54,11 +60,13 @@ struct listener_options {
 struct conf; /* conf/conf.h */
 
 /* Reads all listeners of `type` from the configuration, in the order of the file. -ENOMEM; bad values were
- * refused when the configuration was read. The caller frees with listener_options_free(). Thread: start-up. */
+ * refused when the configuration was read. The caller frees with listener_options_free(). Thread: start-up and control. */
 int listener_options_read(const struct conf *conf, enum listener_type type, struct listener_options **out_options,
                           uint32_t *out_count);
 
-/* NULL is fine. Thread: start-up and shutdown. */
+/* Frees what the options hold, not the struct. Empty is fine. Thread: control. */
+void listener_options_fini(struct listener_options *options);
+/* NULL is fine. Thread: control. */
 void listener_options_free(struct listener_options *options, uint32_t count);
 
 #endif

@@ -174,6 +174,11 @@ ssize_t stream_read(struct stream_pool *pool, struct stream *stream, uint8_t *ou
     return layer->ops->read(pool, stream, layer, out, capacity);
 }
 
+ssize_t stream_drop_input(struct stream_pool *pool, struct stream *stream)
+{
+    return socket_read(stream, pool->read_buffer, STREAM_READ_BUFFER);
+}
+
 ssize_t stream_layer_read_below(struct stream_pool *pool, struct stream *stream, struct stream_layer *layer,
                                 uint8_t *out, size_t capacity)
 {
@@ -351,6 +356,19 @@ int stream_flush(struct stream_pool *pool, struct stream *stream)
     if (stream->blocked && pool->on_blocked != NULL)
         pool->on_blocked(stream);
     return 0;
+}
+
+int stream_leave(struct stream_pool *pool, struct stream *stream)
+{
+    struct stream **link = &pool->flush_head;
+
+    if (!stream->flush_queued)
+        return 0;
+    while (*link != stream)
+        link = &(*link)->flush_next;
+    *link = stream->flush_next;
+    stream->flush_queued = false;
+    return stream_flush(pool, stream);
 }
 
 bool stream_shut(struct stream_pool *pool, struct stream *stream)

@@ -92,6 +92,13 @@ void stream_close(struct stream_pool *pool, struct stream *stream);
  * turn), or -errno. */
 ssize_t stream_read(struct stream_pool *pool, struct stream *stream, uint8_t *out, size_t capacity);
 
+/* Reads from the socket, past the layers, and drops it: for a stream that has said goodbye. As stream_read(). */
+ssize_t stream_drop_input(struct stream_pool *pool, struct stream *stream);
+
+/* Sends what can be sent now and takes the stream out of the pool's flush list: it moves to another worker, whose epoll set reports
+ * at once what the socket still takes. 0 or -errno. */
+int stream_leave(struct stream_pool *pool, struct stream *stream);
+
 /* Room for `len` (at most STREAM_CHUNK_MAX) contiguous bytes; what is written there is sent after
  * stream_commit() at the latest at the turn's end. NULL when memory is short. */
 uint8_t *stream_reserve(struct stream_pool *pool, struct stream *stream, size_t len);

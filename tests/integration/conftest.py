@@ -4,6 +4,7 @@
     make_broker   starts brokers with other settings, or one by hand
     version       the test runs for 3.1, 3.1.1 and 5.0;  old_version: for 3.1 and 3.1.1
     topic         a topic that no other test uses
+    certs         certificates of every kind (emqc/certs.py), made once per session
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from emqc import broker as emqc_broker  # noqa: E402
+from emqc.certs import Certificates  # noqa: E402
 from emqc.client import unique  # noqa: E402
 
 VERSION_NAMES = {3: "v3.1", 4: "v3.1.1", 5: "v5"}
@@ -120,3 +122,8 @@ def old_version(request):
 @pytest.fixture
 def topic():
     return unique("test/topic")
+
+
+@pytest.fixture(scope="session")
+def certs(tmp_path_factory):
+    return Certificates(tmp_path_factory.mktemp("certs"))

@@ -2,12 +2,16 @@
 //
 //   node mqttjs_client.mjs '{"port": 1883, "version": 5, "qos": 2, "topic": "t", "count": 10, ...}'
 //
+// `url` is for WebSocket and TLS; then `tls` holds the names of files for MQTT.js: {"ca": ..., "cert": ..., "key": ...}.
 // mode "both" publishes and receives, "subscribe" prints "ready" and waits for the messages of others, "publish" sends.
+import { readFileSync } from 'node:fs';
 import mqtt from 'mqtt';
 
 const options = JSON.parse(process.argv[2]);
 const { port, version, qos, topic, count, mode = 'both', properties = {}, retain = false } = options;
-const client = await mqtt.connectAsync(`mqtt://127.0.0.1:${port}`, {
+const { url = `mqtt://127.0.0.1:${port}`, tls = {} } = options;
+const client = await mqtt.connectAsync(url, {
+  ...Object.fromEntries(Object.entries(tls).map(([name, path]) => [name, readFileSync(path)])),
   protocolVersion: version,
   protocolId: version === 3 ? 'MQIsdp' : 'MQTT',
   clientId: options.clientId,

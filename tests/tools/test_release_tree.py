@@ -2,11 +2,14 @@
 import importlib.util
 import json
 import os
+import stat
+import subprocess
 from pathlib import Path
 
 import pytest
 
 TOOL = Path(__file__).resolve().parents[2] / 'tools' / 'release.py'
+MAKE_CERTS = TOOL.with_name('make-certs.sh')
 
 
 def load_tool():
@@ -177,3 +180,95 @@ def test_an_installed_config_file_names_the_systems_folders(project, tmp_path):
     assert (destination / 'etc/emqx/emqx.conf').read_text() == (
         'node.data_dir = /var/lib/emqx\nlog.dir = /var/log/emqx\nacl_file = /etc/emqx/acl.conf\n## log = nothing here\n'
         '# crash = /var/log/emqx/crash.dump\nlog.to = both\nlog.file = emqx.log\nx = database\n')
+
+
+CERTIFICATES = {'cacert.pem', 'cert.pem', 'key.pem', 'client-cert.pem', 'client-key.pem'}
+
+
+def names(folder):
+    return {path.name for path in folder.iterdir()}
+
+
+def mode(path):
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_a_first_make_makes_certificates_and_the_next_leaves_them(project):
+    project.make()
+    certs = project.config('certs')
+    assert names(certs) == CERTIFICATES
+    before = {path.name: path.read_bytes() for path in certs.iterdir()}
+    project.make()
+    assert {path.name: path.read_bytes() for path in certs.iterdir()} == before
+
+
+def test_two_trees_have_different_keys(project, tmp_path):
+    project.make()
+    project.make('--tree', str(tmp_path / 'other'))
+    for name in CERTIFICATES:
+        assert project.config(f'certs/{name}').read_bytes() != (tmp_path / 'other/etc/certs' / name).read_bytes()
+
+
+def test_only_the_owner_reads_keys(project):
+    project.ship('psk.txt', '# nothing\n')
+    project.make()
+    assert {name for name in CERTIFICATES if mode(project.config(f'certs/{name}')) == 0o600} == {'key.pem', 'client-key.pem'}
+    assert mode(project.config('psk.txt')) == 0o600
+    assert mode(project.config()) == 0o644
+
+
+def test_the_certificates_come_from_the_ca_and_name_this_machine(project):
+    project.make()
+    certs = project.config('certs')
+    verify = ['openssl', 'verify', '-x509_strict', '-CAfile', str(certs / 'cacert.pem')]
+    for name in ('localhost', os.uname().nodename):
+        subprocess.run([*verify, '-purpose', 'sslserver', '-verify_hostname', name, str(certs / 'cert.pem')], check=True)
+    for address in ('127.0.0.1', '::1'):
+        subprocess.run([*verify, '-purpose', 'sslserver', '-verify_ip', address, str(certs / 'cert.pem')], check=True)
+    subprocess.run([*verify, '-purpose', 'sslclient', str(certs / 'client-cert.pem')], check=True)
+    for name in ('cacert.pem', 'cert.pem', 'client-cert.pem'):
+        shown = subprocess.run(['openssl', 'x509', '-in', str(certs / name), '-noout', '-subject', '-issuer', '-nameopt', 'sep_multiline'],
+                               check=True, capture_output=True, text=True).stdout
+        assert shown.count('O=emqc trial certificates, not for production') == 2
+
+
+@pytest.mark.parametrize('theirs', sorted(CERTIFICATES))
+def test_a_certificate_of_the_users_keeps_all_others_away(project, theirs):
+    certs = project.config('certs')
+    certs.mkdir(parents=True)
+    (certs / theirs).write_text('mine\n')
+    project.make()
+    subprocess.run([str(MAKE_CERTS), str(certs)], check=True)
+    assert names(certs) == {theirs}
+    assert (certs / theirs).read_text() == 'mine\n'
+
+
+def test_rsa_keys_on_request_and_in_a_folder_with_a_blank(tmp_path):
+    certs = tmp_path / 'two words'
+    subprocess.run([str(MAKE_CERTS), '--rsa', 'two words'], check=True, cwd=tmp_path)
+    assert names(certs) == CERTIFICATES
+    shown = subprocess.run(['openssl', 'pkey', '-in', str(certs / 'key.pem'), '-noout', '-text'], check=True,
+                           capture_output=True, text=True).stdout
+    assert 'Private-Key: (2048 bit' in shown
+
+
+def test_a_failure_leaves_no_half_made_certificates(tmp_path):
+    fake = tmp_path / 'bin' / 'openssl'
+    fake.parent.mkdir()
+    # The third certificate fails.
+    fake.write_text('#!/bin/sh\ncase "$*" in *client-cert.pem*) echo no >&2; exit 1 ;; esac\nPATH=${PATH#*:} exec openssl "$@"\n')
+    fake.chmod(0o755)
+    environment = {**os.environ, 'PATH': f'{fake.parent}:{os.environ["PATH"]}'}
+    result = subprocess.run([str(MAKE_CERTS), str(tmp_path / 'certs')], env=environment, capture_output=True, text=True)
+    assert result.returncode == 1
+    assert result.stderr == 'no\nmake-certs: openssl x509 failed\n'
+    assert names(tmp_path / 'certs') == set()
+
+
+def test_a_package_holds_no_keys_but_the_script_that_makes_them(project, tmp_path, capsys):
+    destination = tmp_path / 'package'
+    project.make('--install', '--destdir', str(destination))
+    assert names(destination / 'etc/emqx/certs') == set()
+    assert '/usr/lib/emqx/make-certs.sh /etc/emqx/certs' in capsys.readouterr().out
+    subprocess.run([str(destination / 'usr/lib/emqx/make-certs.sh'), str(destination / 'etc/emqx/certs')], check=True)
+    assert names(destination / 'etc/emqx/certs') == CERTIFICATES

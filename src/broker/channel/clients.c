@@ -94,6 +94,21 @@ void channel_close_all(struct worker *worker)
     }
 }
 
+bool channel_close_listener(struct worker *worker, const struct listener *listener, uint32_t limit)
+{
+    struct connection *connection = broker_worker_of(worker)->channel->head, *next;
+
+    for (; connection != NULL; connection = next) {
+        next = connection->next;
+        if (connection->listener != listener || connection->state >= CONNECTION_LINGER)
+            continue;
+        if (limit-- == 0)
+            return true;
+        connection_close(connection, REASON_ADMINISTRATIVE_ACTION, "listener_stopped");
+    }
+    return false;
+}
+
 uint32_t channel_connection_count(struct worker *worker)
 {
     return broker_worker_of(worker)->channel->connection_count;

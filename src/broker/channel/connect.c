@@ -4,7 +4,7 @@
  *
  * The packet may be decoded twice: on the worker that accepted the socket and, if the session lives elsewhere, again there.
  */
-#include "broker/channel/connection.h"
+#include "broker/channel/transport.h"
 
 #include "base/log.h"
 #include "base/metrics.h"
@@ -21,7 +21,10 @@ struct opening {
     struct slice client_id;
     char generated_id[CLIENT_ID_TEXT_BYTES];
     bool is_generated;
+    struct buffer certificate_name; /* the user name then */
 };
+
+#define CERTIFICATE_NAME_MAX 65535 /* bytes: what a user name may have */
 
 static void send_connack(struct connection *connection, enum reason_code code, bool session_present,
                          const struct mqtt_properties *properties)
@@ -445,15 +448,16 @@ static void choose_client_id(struct opening *opening)
     }
 }
 
-enum handled channel_on_connect(struct connection *connection, const struct mqtt_frame *frame, const uint8_t *body)
+static enum handled open_conversation(struct opening *opening, const struct mqtt_frame *frame, const uint8_t *body)
 {
+    struct connection *connection = opening->connection;
     struct mqtt_packet packet;
-    struct opening opening = {.connection = connection, .connect = &packet.connect};
     const char *why = "malformed CONNECT";
     struct session_host *elsewhere;
     struct session *session;
     bool present;
 
+    opening->connect = &packet.connect;
     packet.connect.level = MQTT_V3_1_1;
     packet.connect.protocol_name = slice_make(NULL, 0);
     enum reason_code code = mqtt_decode(MQTT_V3_1_1, MQTT_FROM_CLIENT, frame, body, &packet, &why);
@@ -469,23 +473,36 @@ enum handled channel_on_connect(struct connection *connection, const struct mqtt
                                       (!mqtt_properties_have(&packet.connect.properties,
                                                              MQTT_PROP_REQUEST_PROBLEM_INFORMATION) ||
                                        packet.connect.properties.request_problem_information != 0);
+    if (transport_certificate_name(connection, &opening->certificate_name))
+        packet.connect.user_name = buffer_slice(&opening->certificate_name);
     code = check(connection, &packet.connect, &why);
-    choose_client_id(&opening);
+    choose_client_id(opening);
     if (code != REASON_SUCCESS)
-        return refuse(connection, code, opening.client_id, why);
-    struct broker_worker *home = choose_worker(connection, opening.client_id);
+        return refuse(connection, code, opening->client_id, why);
+    struct broker_worker *home = choose_worker(connection, opening->client_id);
     if (home != connection->worker) {
         connection_hand_over(connection, home);
         return HANDLED_STOP;
     }
-    if (take_extras(&opening) < 0)
-        return refuse_no_memory(connection, opening.client_id);
-    session = open_session(&opening, &present, &elsewhere);
+    if (take_extras(opening) < 0)
+        return refuse_no_memory(connection, opening->client_id);
+    session = open_session(opening, &present, &elsewhere);
     if (session == NULL && elsewhere != NULL) {
         connection_hand_over(connection, (struct broker_worker *)elsewhere);
         return HANDLED_STOP;
     }
     if (session == NULL)
-        return refuse_no_memory(connection, opening.client_id);
-    return accept_client(&opening, session, present);
+        return refuse_no_memory(connection, opening->client_id);
+    return accept_client(opening, session, present);
+}
+
+enum handled channel_on_connect(struct connection *connection, const struct mqtt_frame *frame, const uint8_t *body)
+{
+    struct opening opening = {.connection = connection};
+    enum handled handled;
+
+    buffer_init(&opening.certificate_name, CERTIFICATE_NAME_MAX);
+    handled = open_conversation(&opening, frame, body);
+    buffer_fini(&opening.certificate_name);
+    return handled;
 }

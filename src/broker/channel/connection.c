@@ -9,6 +9,8 @@
 #include "base/metrics.h"
 #include "broker/channel/alias.h"
 #include "broker/channel/channel.h"
+#include "broker/channel/transport.h"
+#include "net/unix_peer.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -18,6 +20,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#define BYTES_BATCH_MS 50u   /* a client at its rate limit is read for so long at once, not byte by byte */
 #define DIRECT_READ_AT 4096u /* an unfinished packet of this size is read straight into its own buffer */
 
 static void connection_on_ready(struct worker *worker, struct io_watch *watch, uint32_t events);
@@ -27,6 +30,8 @@ void peer_format(const struct peer_address *peer, char out[PEER_TEXT_MAX])
 {
     char address[INET6_ADDRSTRLEN];
 
+    if (unix_peer_text(&peer->address, out, PEER_TEXT_MAX))
+        return;
     if (IN6_IS_ADDR_V4MAPPED(&peer->address)) {
         inet_ntop(AF_INET, &peer->address.s6_addr[12], address, sizeof(address));
         snprintf(out, PEER_TEXT_MAX, "%s:%u", address, peer->port);
@@ -36,7 +41,7 @@ void peer_format(const struct peer_address *peer, char out[PEER_TEXT_MAX])
     }
 }
 
-static struct peer_address peer_from(const struct sockaddr_storage *from)
+struct peer_address peer_from(const struct sockaddr_storage *from)
 {
     struct peer_address peer = {0};
 
@@ -313,7 +318,7 @@ static void handle_bytes(struct connection *connection, const uint8_t *data, siz
 }
 
 /* Reads more of a large unfinished packet into its own buffer. */
-static ssize_t read_direct(struct connection *connection, bool *out_full)
+static ssize_t read_direct(struct connection *connection, size_t most, bool *out_full)
 {
     struct mqtt_frame frame;
     size_t total, want;
@@ -334,6 +339,7 @@ static ssize_t read_direct(struct connection *connection, bool *out_full)
     want = connection->partial_capacity - connection->partial_len;
     if (want > total - connection->partial_len)
         want = total - connection->partial_len;
+    want = want < most ? want : most;
     got = stream_read(&connection_host(connection)->streams, &connection->stream,
                       connection->partial + connection->partial_len, want);
     *out_full = got == (ssize_t)want;
@@ -345,14 +351,17 @@ static ssize_t read_direct(struct connection *connection, bool *out_full)
     return got;
 }
 
-static ssize_t read_pooled(struct connection *connection, bool *out_full)
+static ssize_t read_pooled(struct connection *connection, size_t most, bool *out_full)
 {
     uint8_t *buffer = connection_host(connection)->streams.read_buffer;
-    size_t kept = connection->partial_len;
-    ssize_t got = stream_read(&connection_host(connection)->streams, &connection->stream, buffer + kept,
-                              STREAM_READ_BUFFER - kept);
+    size_t kept = connection->partial_len, want = STREAM_READ_BUFFER - kept;
+    ssize_t got;
 
-    *out_full = got == (ssize_t)(STREAM_READ_BUFFER - kept);
+    want = want < most ? want : most;
+    got = stream_read(&connection_host(connection)->streams, &connection->stream, buffer + kept, want);
+    if (UNLIKELY(connection->transport != TRANSPORT_OPEN))
+        transport_after_read(connection); /* before what may have come with the end of the handshake */
+    *out_full = got == (ssize_t)want;
     if (got <= 0)
         return got;
     if (kept > 0)
@@ -361,16 +370,36 @@ static ssize_t read_pooled(struct connection *connection, bool *out_full)
     return got;
 }
 
+static struct token_bucket *byte_bucket(const struct connection *connection)
+{
+    if (connection->extras == NULL || connection->extras->byte_bucket.burst <= 0)
+        return NULL;
+    return &connection->extras->byte_bucket;
+}
+
+/* How many bytes the rate limit lets us read now. 0: reading pauses until there are some again. */
+static size_t bytes_allowed(struct connection *connection)
+{
+    struct token_bucket *bucket = byte_bucket(connection);
+    double batch;
+
+    if (LIKELY(bucket == NULL))
+        return SIZE_MAX;
+    token_bucket_take(bucket, 0, connection_now(connection));
+    if (bucket->tokens >= 1)
+        return (size_t)bucket->tokens;
+    batch = bucket->rate_per_ms * BYTES_BATCH_MS;
+    batch = batch < 1 ? 1 : batch > bucket->burst ? bucket->burst : batch;
+    connection_pause(connection, (uint64_t)((batch - bucket->tokens) / bucket->rate_per_ms) + 1);
+    return 0;
+}
+
 static void limit_bytes(struct connection *connection, size_t count)
 {
-    struct token_bucket *bucket;
+    struct token_bucket *bucket = byte_bucket(connection);
 
-    if (connection->extras == NULL || connection->extras->byte_bucket.burst <= 0 || !connection_open(connection))
-        return;
-    bucket = &connection->extras->byte_bucket;
-    uint64_t pause_ms = token_bucket_take(bucket, (double)count, connection_now(connection));
-    if (pause_ms > 0)
-        connection_pause(connection, pause_ms);
+    if (bucket != NULL)
+        token_bucket_take(bucket, (double)count, connection_now(connection));
 }
 
 /* A client that sends and does not read makes us keep the answers: it is not read either until it has taken them. Twice the
@@ -400,8 +429,19 @@ static void read_some(struct connection *connection, bool to_the_end)
             connection_make_ready(connection);
             return;
         }
-        ssize_t got = connection->partial_len >= DIRECT_READ_AT ? read_direct(connection, &full)
-                                                                : read_pooled(connection, &full);
+        if (UNLIKELY(connection->transport != TRANSPORT_OPEN) && !transport_prepare(connection))
+            return;
+        size_t most = bytes_allowed(connection);
+        if (most == 0)
+            return;
+        ssize_t got = connection->partial_len >= DIRECT_READ_AT ? read_direct(connection, most, &full)
+                                                                : read_pooled(connection, most, &full);
+        if (UNLIKELY(got == -EBUSY)) {
+            connection_queue_handshake(connection);
+            return;
+        }
+        if (UNLIKELY(connection->stream.layer != NULL) && connection->transport == TRANSPORT_OPEN)
+            transport_note_frames(connection);
         if (got == -EAGAIN || got == -EWOULDBLOCK)
             return;
         if (got <= 0) {
@@ -431,16 +471,41 @@ void connection_make_ready(struct connection *connection)
     worker_run_later(connection->worker->host.worker, &host->ready_work);
 }
 
+void connection_queue_handshake(struct connection *connection)
+{
+    struct channel_worker *host = connection_host(connection);
+
+    if (connection->is_ready)
+        return;
+    connection->is_ready = connection->in_handshakes = true;
+    connection->ready_next = NULL;
+    if (host->handshakes_head == NULL)
+        host->handshakes_head = connection;
+    else
+        host->handshakes_tail->ready_next = connection;
+    host->handshakes_tail = connection;
+    worker_run_later(connection->worker->host.worker, &host->ready_work);
+}
+
 void connection_make_unready(struct connection *connection)
 {
-    struct connection **link = &connection_host(connection)->ready;
+    struct channel_worker *host = connection_host(connection);
+    struct connection *before = NULL;
+    struct connection *each = connection->in_handshakes ? host->handshakes_head : host->ready;
 
     if (!connection->is_ready)
         return;
-    while (*link != connection)
-        link = &(*link)->ready_next;
-    *link = connection->ready_next;
-    connection->is_ready = false;
+    for (; each != connection; each = each->ready_next)
+        before = each;
+    if (before != NULL)
+        before->ready_next = connection->ready_next;
+    else if (connection->in_handshakes)
+        host->handshakes_head = connection->ready_next;
+    else
+        host->ready = connection->ready_next;
+    if (host->handshakes_tail == connection)
+        host->handshakes_tail = before;
+    connection->is_ready = connection->in_handshakes = false;
 }
 
 static void unpause(struct connection *connection, enum pause_cause cause)
@@ -515,12 +580,26 @@ static void go_on(struct connection *connection)
         read_some(connection, true);
 }
 
+/* As many as may compute in this turn; the others wait on. */
+static void run_handshakes(struct worker *worker, struct channel_worker *host)
+{
+    while (host->handshakes_head != NULL && host->streams.handshakes_left > 0) {
+        struct connection *connection = host->handshakes_head;
+        host->handshakes_head = connection->ready_next;
+        connection->is_ready = connection->in_handshakes = false;
+        go_on(connection);
+    }
+    if (host->handshakes_head != NULL)
+        worker_run_later(worker, &host->ready_work);
+}
+
 static void run_ready(struct worker *worker, struct work *work)
 {
     struct channel_worker *host = CONTAINER_OF(work, struct channel_worker, ready_work);
-    struct connection *connection = host->ready;
+    struct connection *connection;
 
-    (void)worker;
+    run_handshakes(worker, host);
+    connection = host->ready;
     host->ready = NULL; /* who becomes ready now waits for the next turn */
     while (connection != NULL) {
         struct connection *next = connection->ready_next;
@@ -590,6 +669,7 @@ void connection_start_timer(struct connection *connection)
 {
     struct timer_wheel *timers = worker_timers(connection->worker->host.worker);
     uint64_t now_ms = connection_now(connection), deadline = send_timeout_at(connection);
+    const struct listener_options *options = listener_options_of(connection->listener);
 
     if (connection->state != CONNECTION_CONNECTED)
         return;
@@ -599,6 +679,8 @@ void connection_start_timer(struct connection *connection)
     }
     if (connection->extras != NULL && connection->extras->resume_ms > 0 && connection->extras->resume_ms < deadline)
         deadline = connection->extras->resume_ms;
+    if (options->websocket != NULL && now_ms + transport_idle_left_ms(connection) < deadline)
+        deadline = now_ms + transport_idle_left_ms(connection);
     if (deadline == UINT64_MAX)
         timer_stop(timers, &connection->timer);
     else
@@ -614,7 +696,7 @@ static void connection_on_due(struct timer *timer, uint64_t now_ms)
         return;
     }
     if (connection->state == CONNECTION_WAIT_CONNECT) {
-        connection_close(connection, REASON_SUCCESS, "idle_timeout");
+        connection_close(connection, REASON_SUCCESS, transport_timeout_reason(connection));
         return;
     }
     if (connection->paused)
@@ -630,6 +712,11 @@ static void connection_on_due(struct timer *timer, uint64_t now_ms)
     }
     if (now_ms >= send_timeout_at(connection)) {
         connection_peer_gone(connection, -ETIMEDOUT);
+        return;
+    }
+    if (listener_options_of(connection->listener)->websocket != NULL && !connection->paused &&
+        transport_idle_left_ms(connection) == 0) {
+        connection_close(connection, REASON_KEEP_ALIVE_TIMEOUT, "websocket_idle_timeout");
         return;
     }
     connection_start_timer(connection);
@@ -648,11 +735,13 @@ static void on_stream_blocked(struct stream *stream)
 void channel_on_accept(struct worker *worker, struct listener *listener, int fd, const struct sockaddr_storage *peer)
 {
     struct connection *connection = calloc(1, sizeof(*connection));
+    int err;
 
     metric_add(METRIC_CONNECTIONS_ACCEPTED, 1);
     if (connection == NULL) {
         close(fd);
         listener_release(listener, "enomem");
+        listener_drop(listener);
         return;
     }
     stream_init(&connection->stream, fd);
@@ -672,7 +761,9 @@ void channel_on_accept(struct worker *worker, struct listener *listener, int fd,
         connection_finish(connection);
         return;
     }
-    timer_start(worker_timers(worker), &connection->timer, worker_now_ms(worker) + connection->zone->idle_timeout_ms);
+    err = transport_begin(connection);
+    if (err < 0)
+        transport_refuse(connection, err);
 }
 
 /* Those still in the ready list wait for the next turn. */
@@ -687,6 +778,7 @@ static void free_closed(struct channel_worker *host)
             continue;
         }
         *link = connection->next;
+        listener_drop(connection->listener);
         free(connection);
     }
 }
@@ -696,12 +788,14 @@ static void channel_turn_end(struct worker *worker, void *context)
     struct broker_worker *here = context;
     struct channel_worker *host = here->channel;
 
-    (void)worker;
     stream_pool_flush(&host->streams);
     if (host->streams.bytes_sent > 0)
         metric_add(METRIC_BYTES_SENT, host->streams.bytes_sent);
     host->streams.bytes_sent = 0;
-    free_closed(host);
+    if (LIKELY(!worker_in_lent_turn(worker)))
+        free_closed(host);
+    else if (host->closed != NULL)
+        worker_run_later(worker, &host->ready_work); /* the own thread's turn comes soon, and with it this */
     here->congested = NULL;
     broker_turn_end(here);
 }

@@ -30,6 +30,13 @@ enum connection_state {
     CONNECTION_CLOSED,
 };
 
+/* How far a connection in WAIT_CONNECT is on its way to MQTT (transport.h). */
+enum transport_phase {
+    TRANSPORT_OPEN,
+    TRANSPORT_PROXY,     /* waits for the header of a load balancer */
+    TRANSPORT_HANDSHAKE, /* TLS or WebSocket upgrade */
+};
+
 /* Why a connection is not read for a while; each cause ends by itself. */
 enum pause_cause {
     PAUSE_MAILBOX = 1, /* a worker's mailbox is full */
@@ -46,6 +53,7 @@ struct peer_address {
     uint16_t port; /* host order */
 };
 
+struct peer_address peer_from(const struct sockaddr_storage *from);
 /* Writes "ip:port". */
 void peer_format(const struct peer_address *peer, char out[PEER_TEXT_MAX]);
 
@@ -59,7 +67,9 @@ struct token_bucket {
 
 /* What only some connections need; made when first used. */
 struct connection_extras {
-    struct slice user_name;  /* owned; data NULL: none */
+    struct slice user_name; /* owned; data NULL: none */
+    struct slice
+        proxy_common_name;   /* owned: what a load balancer says of the client's certificate; data NULL: nothing */
     struct slice mountpoint; /* owned, expanded; data NULL: none */
     struct alias_table *aliases_in;
     struct alias_table *aliases_out;
@@ -98,12 +108,14 @@ struct connection {
     uint8_t hops;        /* how often it was handed on */
     uint8_t next_worker; /* index, while handing over */
     uint8_t paused;      /* why it is not read: a set of enum pause_cause */
+    uint8_t transport;   /* enum transport_phase */
     bool is_bridge : 1;
     bool clean_start : 1;
     bool problem_information : 1; /* reason strings may be sent */
     bool wants_writable : 1;      /* the session waits for room in the output */
     bool handing_over : 1;
-    bool is_ready : 1;   /* in the ready list */
+    bool is_ready : 1; /* in the ready list, or in the queue of handshakes */
+    bool in_handshakes : 1;
     bool overloaded : 1; /* over force_shutdown_policy: to be closed in the next turn */
 };
 
@@ -112,8 +124,10 @@ struct channel_worker {
     struct stream_pool streams;
     struct connection *head; /* connected and waiting ones, by rising sequence */
     struct connection *tail;
-    struct connection *closed; /* freed at the turn's end */
-    struct connection *ready;  /* read on, or look at `partial` again, in the next turn */
+    struct connection *closed;          /* freed at the turn's end */
+    struct connection *ready;           /* read on, or look at `partial` again, in the next turn */
+    struct connection *handshakes_head; /* wait for their turn to compute a step of a handshake, in order */
+    struct connection *handshakes_tail;
     struct work ready_work;
     uint64_t last_sequence;
     bool closing; /* channel_close_all(): nobody is taken on any more */
@@ -149,7 +163,7 @@ void connection_close(struct connection *connection, enum reason_code code, cons
 void connection_close_normal(struct connection *connection);
 /* DISCONNECT with another reason than 0: the will goes out. */
 void connection_close_abnormal(struct connection *connection);
-/* The peer has closed (`result` 0) or the socket failed (-errno). */
+/* The peer has closed (`result` 0), the socket failed (-errno) or a layer did, whose error is logged. */
 void connection_peer_gone(struct connection *connection, ssize_t result);
 /* A lingering connection is readable, writable or new: drops what comes, until the peer closes too. */
 void connection_linger(struct connection *connection);
@@ -159,6 +173,14 @@ void connection_finish(struct connection *connection);
 void connection_release(struct connection *connection, const char *reason);
 /* The peer broke the protocol: logs `error` (static text), answers and closes. */
 enum handled connection_refuse(struct connection *connection, enum reason_code code, const char *error);
+/* A line about this client with its ID and address, at most so many a second (base/log.h). */
+#define connection_log_limited(CONNECTION, LEVEL, ...)                                                                 \
+    do {                                                                                                               \
+        char peer_text_[PEER_TEXT_MAX];                                                                                \
+        peer_format(&(CONNECTION)->peer, peer_text_);                                                                  \
+        log_client_limited((LEVEL), connection_client_id(CONNECTION), peer_text_, "[Channel] " __VA_ARGS__);           \
+    } while (0)
+struct slice connection_client_id(const struct connection *connection); /* data NULL: not known yet */
 /* Room for a whole small packet in the output, and its commitment. NULL when memory is short. */
 uint8_t *connection_reserve(struct connection *connection, size_t len);
 void connection_commit(struct connection *connection, size_t len);
@@ -180,6 +202,8 @@ uint64_t token_bucket_take(struct token_bucket *bucket, double count, uint64_t n
 void connection_start_timer(struct connection *connection);
 /* Lets the connection read on in the next turn. */
 void connection_make_ready(struct connection *connection);
+/* The same, behind those whose handshakes wait for a turn already. */
+void connection_queue_handshake(struct connection *connection);
 /* Not ready is fine. */
 void connection_make_unready(struct connection *connection);
 /* The worker's list of connections. */

@@ -9,12 +9,11 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <sys/socket.h>
 
 #define LINGER_MS 1000
 #define LINGER_BYTES_MAX (1024u * 1024u) /* dropped in one go while lingering */
 
-static struct slice client_id_of(const struct connection *connection)
+struct slice connection_client_id(const struct connection *connection)
 {
     return connection->link.session == NULL ? slice_make(NULL, 0) : session_client_id(connection->link.session);
 }
@@ -25,6 +24,7 @@ static void free_extras(struct connection_extras *extras)
         return;
     worker_wait_cancel(&extras->waiter);
     free((void *)(uintptr_t)extras->user_name.data);
+    free((void *)(uintptr_t)extras->proxy_common_name.data);
     free((void *)(uintptr_t)extras->mountpoint.data);
     alias_table_free(extras->aliases_in);
     alias_table_free(extras->aliases_out);
@@ -82,8 +82,7 @@ static void end(struct connection *connection, const char *reason, bool drop_wil
         return;
     }
     connection->state = CONNECTION_LINGER;
-    if (stream_pending_bytes(&connection->stream) == 0)
-        shutdown(connection->stream.watch.fd, SHUT_WR);
+    stream_shut(&connection_host(connection)->streams, &connection->stream);
     timer_start(worker_timers(worker), &connection->timer, connection_now(connection) + LINGER_MS);
     connection_make_ready(connection); /* it may have nothing more to say */
 }
@@ -109,7 +108,7 @@ void connection_close(struct connection *connection, enum reason_code code, cons
     if (log_enabled(LOG_LEVEL_INFO)) {
         char peer[PEER_TEXT_MAX];
         peer_format(&connection->peer, peer);
-        log_client(LOG_LEVEL_INFO, client_id_of(connection), peer, "[Channel] closing: %s", reason);
+        log_client(LOG_LEVEL_INFO, connection_client_id(connection), peer, "[Channel] closing: %s", reason);
     }
     if (tell)
         send_disconnect(connection, code);
@@ -128,18 +127,28 @@ void connection_close_abnormal(struct connection *connection)
 
 enum handled connection_refuse(struct connection *connection, enum reason_code code, const char *error)
 {
-    char peer[PEER_TEXT_MAX];
-
-    peer_format(&connection->peer, peer);
-    log_client_limited(LOG_LEVEL_WARNING, client_id_of(connection), peer,
-                       "[Channel] %s (0x%02X %s), closing the connection", error, code, reason_code_name(code));
+    connection_log_limited(connection, LOG_LEVEL_WARNING, "%s (0x%02X %s), closing the connection", error, code,
+                           reason_code_name(code));
     metric_add(METRIC_CONNECTIONS_MALFORMED, 1);
     connection_close(connection, code, code == REASON_MALFORMED_PACKET ? "parse_error" : reason_code_name(code));
     return HANDLED_STOP;
 }
 
+/* TLS or WebSocket could not go on: what the layer has to say to the peer (an alert, an HTTP error) still goes out. */
+static void layer_failed(struct connection *connection, const char *error)
+{
+    const char *layer = connection->stream.layer->ops->name;
+
+    for (const struct stream_layer *each = connection->stream.layer; each != NULL; each = each->below)
+        layer = each->error != NULL ? each->ops->name : layer;
+    connection_log_limited(connection, LOG_LEVEL_WARNING, "%s: %s, closing the connection", layer, error);
+    metric_add(METRIC_CONNECTIONS_MALFORMED, 1);
+    end(connection, layer, false, stream_pending_bytes(&connection->stream) > 0);
+}
+
 void connection_peer_gone(struct connection *connection, ssize_t result)
 {
+    const char *error = result < 0 ? stream_error(&connection->stream) : NULL;
     const char *reason = result == 0             ? "closed"
                          : result == -ECONNRESET ? "econnreset"
                          : result == -ETIMEDOUT  ? "etimedout"
@@ -147,6 +156,8 @@ void connection_peer_gone(struct connection *connection, ssize_t result)
 
     if (connection->state == CONNECTION_LINGER)
         connection_finish(connection);
+    else if (error != NULL)
+        layer_failed(connection, error);
     else
         end(connection, reason, false, false);
 }
@@ -156,14 +167,13 @@ void connection_linger(struct connection *connection)
     struct channel_worker *host = connection_host(connection);
     size_t dropped = 0;
 
-    if (stream_pending_bytes(&connection->stream) > 0 && stream_flush(&host->streams, &connection->stream) < 0) {
+    stream_shut(&host->streams, &connection->stream);
+    if (connection->stream.failed) {
         connection_finish(connection);
         return;
     }
-    if (stream_pending_bytes(&connection->stream) == 0)
-        shutdown(connection->stream.watch.fd, SHUT_WR); /* the second time does nothing */
     for (;;) {
-        ssize_t got = stream_read(&host->streams, &connection->stream, host->streams.read_buffer, STREAM_READ_BUFFER);
+        ssize_t got = stream_drop_input(&host->streams, &connection->stream);
         if (got == -EAGAIN || got == -EWOULDBLOCK)
             return;
         if (got <= 0 || (dropped += (size_t)got) > LINGER_BYTES_MAX) {

@@ -4,6 +4,7 @@
  */
 #include "broker/channel/connection.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 
@@ -26,8 +27,8 @@ static void adopt(struct worker *worker, struct post *post)
     connection->handing_over = false;
     connection_list_add(connection);
     timer_start(worker_timers(worker), &connection->timer, deadline_ms);
-    if (connection_host(connection)->closing) {
-        connection_release(connection, "shutdown");
+    if (connection_host(connection)->closing || listener_is_closing(connection->listener)) {
+        connection_release(connection, connection_host(connection)->closing ? "shutdown" : "listener_stopped");
         connection_finish(connection);
         return;
     }
@@ -48,6 +49,12 @@ void connection_hand_over_now(struct connection *connection)
     if (hand_over == NULL) {
         connection->handing_over = false;
         connection_close(connection, REASON_SUCCESS, "enomem");
+        return;
+    }
+    if (stream_leave(&connection_host(connection)->streams, &connection->stream) < 0) {
+        free(hand_over);
+        connection->handing_over = false;
+        connection_peer_gone(connection, -ECONNRESET);
         return;
     }
     worker_unwatch(from, &connection->stream.watch);

@@ -506,7 +506,7 @@ static void new_sessions_are_spread_over_the_workers(void **state)
         assert_non_null(sessions[i]);
     }
     for (uint32_t i = 0; i < WORKERS; i++)
-        assert_in_range(broker->workers[i]->host.session_count, 90, 110);
+        assert_in_range(broker->workers[i]->host.session_count, 85, 120); /* an eighth more stay where they arrived */
     for (uint32_t i = 0; i < 300; i++)
         session_end(sessions[i], "end of the test");
 }

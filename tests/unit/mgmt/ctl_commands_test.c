@@ -31,6 +31,11 @@ struct fixture {
     broker_clients_fn *on_clients;
     broker_kick_fn *on_kicked;
     broker_listeners_fn *on_listeners;
+    broker_listener_fn *on_listener;
+    enum listener_verb verb; /* of the last command about a listener, and its words; "": NULL */
+    char type[16];
+    char which[64];
+    bool close_clients;
     void *context;
     uint64_t cursor;
     uint32_t limit;
@@ -90,6 +95,20 @@ static int view_list_listeners(void *broker, broker_listeners_fn *on_rows, void 
     return fixture->err;
 }
 
+static int view_command_listener(void *broker, const struct listener_command *command, broker_listener_fn *on_done,
+                                 void *context)
+{
+    struct fixture *fixture = broker;
+
+    fixture->verb = command->verb;
+    snprintf(fixture->type, sizeof(fixture->type), "%s", command->type == NULL ? "" : command->type);
+    snprintf(fixture->which, sizeof(fixture->which), "%s", command->which == NULL ? "" : command->which);
+    fixture->close_clients = command->close_clients;
+    fixture->on_listener = on_done;
+    fixture->context = context;
+    return fixture->err;
+}
+
 static void view_stop(void *broker, bool restart)
 {
     struct fixture *fixture = broker;
@@ -129,6 +148,7 @@ static int set_up(void **state)
                                          .list_clients = view_list_clients,
                                          .kick = view_kick,
                                          .list_listeners = view_list_listeners,
+                                         .command_listener = view_command_listener,
                                          .stop = view_stop};
     fixture->sink = (struct ctl_sink){.write = sink_write, .congested = sink_congested, .finish = sink_finish};
     fixture->state = BROKER_RUNNING;
@@ -340,8 +360,8 @@ static void a_kick_is_silent_unless_asked_to_speak(void **state)
 static void listeners_are_blocks(void **state)
 {
     static const struct shutdown_count counts[] = {{"closed", 2}, {"banned", 0}, {"kicked", 1}};
-    static const struct listener_row rows[] = {{"mqtt:tcp", "0.0.0.0:1883", 8, 1024000, 1, counts, 3},
-                                               {"mqtt:ws", "8083", 4, 102400, 0, NULL, 0}};
+    static const struct listener_row rows[] = {{"mqtt:tcp", "0.0.0.0:1883", 8, 1024000, 1, counts, 3, false},
+                                               {"mqtt:ws", "8083", 4, 102400, 0, NULL, 0, true}};
     struct fixture *fixture = *state;
 
     run_line(fixture, "listeners");
@@ -356,7 +376,97 @@ static void listeners_are_blocks(void **state)
            "  acceptors       : 4\n"
            "  max_conns       : 102400\n"
            "  current_conn    : 0\n"
-           "  shutdown_count  : []\n");
+           "  shutdown_count  : []\n"
+           "  state           : stopped\n");
+}
+
+static const struct {
+    const char *line;
+    enum listener_verb verb;
+    const char *type;
+    const char *which;
+    bool close_clients;
+} listener_commands[] = {
+    {"listeners stop tcp 1883", LISTENER_STOP, "tcp", "1883", false},
+    {"listeners stop mqtt:tcp 0.0.0.0:1883", LISTENER_STOP, "tcp", "0.0.0.0:1883", false},
+    {"listeners stop mqtt:tcp:0.0.0.0:1883", LISTENER_STOP, "tcp", "0.0.0.0:1883", false},
+    {"listeners stop --close-clients ssl:external", LISTENER_STOP, "ssl", "external", true},
+    {"listeners restart ssl:external --close-clients", LISTENER_RESTART, "ssl", "external", true},
+    {"listeners start unix:local", LISTENER_START, "unix", "local", false},
+    {"listeners reload", LISTENER_RELOAD, NULL, NULL, false},
+    {"listeners reload wss 8084", LISTENER_RELOAD, "wss", "8084", false},
+};
+
+static bool same_text(const char *one, const char *other)
+{
+    return (one == NULL) == (other == NULL) && (one == NULL || strcmp(one, other) == 0);
+}
+
+static void a_listener_is_named_in_one_word_or_two(void **state)
+{
+    struct fixture *fixture = *state;
+
+    for (size_t i = 0; i < ARRAY_COUNT(listener_commands); i++) {
+        struct listener_result result = {.name = "mqtt:x", .address = "y"};
+
+        run_line(fixture, listener_commands[i].line);
+        assert_int_equal(fixture->verb, listener_commands[i].verb);
+        assert_true(same_text(fixture->type[0] == '\0' ? NULL : fixture->type, listener_commands[i].type));
+        assert_true(same_text(fixture->which[0] == '\0' ? NULL : fixture->which, listener_commands[i].which));
+        assert_int_equal(fixture->close_clients, listener_commands[i].close_clients);
+        fixture->on_listener(fixture->context, &result, 1);
+        assert_int_equal(fixture->status, 0);
+    }
+}
+
+static void a_stop_in_two_words_answers_as_the_original(void **state)
+{
+    static const struct listener_result stopped = {.name = "mqtt:tcp", .address = "0.0.0.0:1883"};
+    static const struct listener_result missing = {.name = "mqtt:tcp", .address = "1", .error = "not_found"};
+    struct fixture *fixture = *state;
+
+    run_line(fixture, "listeners stop tcp 1883");
+    fixture->on_listener(fixture->context, &stopped, 1);
+    expect(fixture, 0,
+           "Stop mqtt:tcp listener on 0.0.0.0:1883 successfully.\n"
+           "Stop tcp listener on 1883 successfully.\n");
+    run_line(fixture, "listeners stop tcp 1");
+    fixture->on_listener(fixture->context, &missing, 1);
+    expect(fixture, 1, "Failed to stop mqtt:tcp listener on 1 - not_found\n");
+    run_line(fixture, "listeners start tcp:external");
+    fixture->on_listener(fixture->context, &stopped, 1);
+    expect(fixture, 0, "Start mqtt:tcp listener on 0.0.0.0:1883 successfully.\n");
+}
+
+static void a_reload_answers_for_each_listener(void **state)
+{
+    static const struct listener_result results[] = {
+        {.name = "mqtt:ssl", .address = "0.0.0.0:8883"},
+        {.name = "mqtt:wss", .address = "0.0.0.0:8084", .error = "no such file"},
+    };
+    struct fixture *fixture = *state;
+
+    run_line(fixture, "listeners reload");
+    fixture->on_listener(fixture->context, results, 2);
+    expect(fixture, 1,
+           "Reload mqtt:ssl listener on 0.0.0.0:8883 successfully.\n"
+           "Failed to reload mqtt:wss listener on 0.0.0.0:8084 - no such file\n");
+    run_line(fixture, "listeners reload");
+    fixture->on_listener(fixture->context, NULL, 0);
+    expect(fixture, 0, "No listener has certificates.\n");
+}
+
+static void help_for_listeners_has_examples(void **state)
+{
+    static const char *const lines[] = {"listeners --help", "listeners help", "listeners stop --help"};
+    struct fixture *fixture = *state;
+
+    for (size_t i = 0; i < ARRAY_COUNT(lines); i++) {
+        run_line(fixture, lines[i]);
+        assert_int_equal(fixture->status, 0);
+        assert_non_null(strstr(fixture->out, "listeners stop    <Proto> <Port>"));
+        assert_non_null(strstr(fixture->out, "emqx_ctl listeners stop tcp:external --close-clients"));
+    }
 }
 
 static void wrong_words_show_the_usage(void **state)
@@ -367,13 +477,19 @@ static void wrong_words_show_the_usage(void **state)
                                         "clients list --limit -1",
                                         "clients list --limit x",
                                         "clients list --limit 1x",
-                                        "clients show"};
+                                        "clients show",
+                                        "listeners stop",
+                                        "listeners stop tcp",
+                                        "listeners stop tcp 1883 2",
+                                        "listeners stop tcp:a --gently",
+                                        "listeners start tcp:a --close-clients",
+                                        "listeners halt tcp:a"};
     struct fixture *fixture = *state;
 
     for (size_t i = 0; i < ARRAY_COUNT(lines); i++) {
         run_line(fixture, lines[i]);
         assert_int_equal(fixture->status, 1);
-        assert_memory_equal(fixture->out, "clients list  ", 14);
+        assert_non_null(strstr(fixture->out, lines[i][0] == 'c' ? "clients list  " : "listeners stop  "));
     }
     run_line(fixture, "broker zzz");
     expect(fixture, 1,
@@ -435,6 +551,10 @@ int main(void)
         COMMAND_TEST(a_client_that_is_not_there_is_not_found),
         COMMAND_TEST(a_kick_is_silent_unless_asked_to_speak),
         COMMAND_TEST(listeners_are_blocks),
+        COMMAND_TEST(a_listener_is_named_in_one_word_or_two),
+        COMMAND_TEST(a_stop_in_two_words_answers_as_the_original),
+        COMMAND_TEST(a_reload_answers_for_each_listener),
+        COMMAND_TEST(help_for_listeners_has_examples),
         COMMAND_TEST(wrong_words_show_the_usage),
         COMMAND_TEST(a_view_that_cannot_answer_fails_the_command),
         COMMAND_TEST(node_stops_and_restarts_after_its_answer),

@@ -1,0 +1,239 @@
+/*
+ * transport: what lies between an accepted socket and the first byte of MQTT.
+ *
+ *   accept ─► TRANSPORT_PROXY ─► TRANSPORT_HANDSHAKE ─► TRANSPORT_OPEN
+ *               header of a         TLS, WebSocket        CONNECT may come
+ *               load balancer       upgrade
+ *
+ * A phase that the listener does not have is passed at once. Each has a time limit of its own. The PROXY header is looked at
+ * with MSG_PEEK and then taken off exactly, so that TLS finds its first byte in the socket.
+ */
+#include "broker/channel/transport.h"
+
+#include "base/log.h"
+#include "base/metrics.h"
+#include "http/websocket.h"
+#include "net/proxy_header.h"
+#include "net/tls.h"
+
+#include <arpa/inet.h>
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+static const struct listener_options *options_of(const struct connection *connection)
+{
+    return listener_options_of(connection->listener);
+}
+
+static void wait_at_most(struct connection *connection, uint64_t timeout_ms)
+{
+    timer_start(worker_timers(connection->worker->host.worker), &connection->timer,
+                connection_now(connection) + timeout_ms);
+}
+
+/* The address of the client that a proxy names in the upgrade request; whoever sets the header is trusted with it by the
+ * configuration. What is no address changes nothing. */
+static void take_forwarded_address(struct connection *connection)
+{
+    struct slice address = websocket_layer_forwarded_address(connection->stream.layer);
+    struct slice port = websocket_layer_forwarded_port(connection->stream.layer);
+    char text[INET6_ADDRSTRLEN];
+    struct in_addr ipv4;
+    struct in6_addr ipv6;
+    uint32_t number = 0;
+
+    if (address.len > 0 && address.len < sizeof(text)) {
+        memcpy(text, address.data, address.len);
+        text[address.len] = '\0';
+        if (inet_pton(AF_INET, text, &ipv4) == 1) {
+            memset(&connection->peer.address, 0, 10);
+            memset(&connection->peer.address.s6_addr[10], 0xFF, 2);
+            memcpy(&connection->peer.address.s6_addr[12], &ipv4, 4);
+        } else if (inet_pton(AF_INET6, text, &ipv6) == 1) {
+            connection->peer.address = ipv6;
+        }
+    }
+    for (size_t i = 0; i < port.len && port.len <= 5; i++)
+        number = number * 10 + (uint32_t)(port.data[i] - '0'); /* digits only: below */
+    for (size_t i = 0; i < port.len; i++) {
+        if (port.data[i] < '0' || port.data[i] > '9')
+            number = 0;
+    }
+    if (number > 0 && number <= UINT16_MAX)
+        connection->peer.port = (uint16_t)number;
+}
+
+static void on_open(struct connection *connection)
+{
+    connection->transport = TRANSPORT_OPEN;
+    connection->received_ms = (uint32_t)connection_now(connection);
+    wait_at_most(connection, connection->zone->idle_timeout_ms);
+}
+
+static int begin_handshake(struct connection *connection)
+{
+    const struct listener_options *options = options_of(connection);
+    struct stream_layer *layer;
+    int err;
+
+    if (options->tls != NULL) {
+        err = tls_layer_new(listener_tls_context(connection->listener), &layer);
+        if (err < 0)
+            return err;
+        stream_push_layer(&connection->stream, layer);
+    }
+    if (options->websocket != NULL) {
+        err = websocket_layer_new(options->websocket, connection->stream.layer, &layer);
+        if (err < 0)
+            return err;
+        stream_push_layer(&connection->stream, layer);
+    }
+    if (connection->stream.layer == NULL) {
+        on_open(connection);
+        return 0;
+    }
+    connection->transport = TRANSPORT_HANDSHAKE;
+    wait_at_most(connection,
+                 options->tls != NULL ? options->tls->handshake_timeout_ms : connection->zone->idle_timeout_ms);
+    return 0;
+}
+
+int transport_begin(struct connection *connection)
+{
+    if (!options_of(connection)->proxy_protocol)
+        return begin_handshake(connection);
+    connection->transport = TRANSPORT_PROXY;
+    wait_at_most(connection, options_of(connection)->proxy_protocol_timeout_ms);
+    return 0;
+}
+
+static int take_header(struct connection *connection, const struct proxy_header *header)
+{
+    uint8_t bytes[PROXY_HEADER_MAX];
+    struct connection_extras *extras;
+
+    if (header->has_addresses)
+        connection->peer = peer_from(&header->source);
+    if (header->common_name.data != NULL && options_of(connection)->peer_cert_as_username != 0) {
+        extras = connection_extras_get(connection);
+        if (extras == NULL || extras->proxy_common_name.data != NULL)
+            return -ENOMEM;
+        uint8_t *copy = malloc(header->common_name.len + 1);
+        if (copy == NULL)
+            return -ENOMEM;
+        memcpy(copy, header->common_name.data, header->common_name.len);
+        extras->proxy_common_name = slice_make(copy, header->common_name.len);
+    }
+    ASSERT(header->len <= sizeof(bytes));
+    return recv(connection->stream.watch.fd, bytes, header->len, 0) == (ssize_t)header->len ? 0 : -EIO;
+}
+
+static bool peer_has_closed(const struct connection *connection)
+{
+    struct pollfd look = {.fd = connection->stream.watch.fd, .events = POLLRDHUP};
+
+    return poll(&look, 1, 0) > 0 && (look.revents & (POLLRDHUP | POLLHUP | POLLERR)) != 0;
+}
+
+static void refuse_header(struct connection *connection, const char *error)
+{
+    connection_log_limited(connection, LOG_LEVEL_WARNING,
+                           "no PROXY protocol header, which listener %s expects: %s, closing",
+                           options_of(connection)->name, error);
+    metric_add(METRIC_CONNECTIONS_MALFORMED, 1);
+    connection_close(connection, REASON_SUCCESS, "invalid_proxy_info");
+}
+
+static int read_proxy_header(struct connection *connection)
+{
+    uint8_t bytes[PROXY_HEADER_MAX];
+    ssize_t got = recv(connection->stream.watch.fd, bytes, sizeof(bytes), MSG_PEEK);
+    struct proxy_header header;
+    const char *error;
+
+    if (got < 0)
+        return -errno;
+    if (got == 0)
+        return -ECONNRESET;
+    switch (proxy_header_parse(bytes, (size_t)got, &header, &error)) {
+    case PROXY_MORE: return peer_has_closed(connection) ? -ECONNRESET : -EAGAIN; /* else nobody tells us again */
+    case PROXY_BAD: refuse_header(connection, error); return -EPROTO;
+    case PROXY_PARSED: break;
+    }
+    int err = take_header(connection, &header);
+    return err < 0 ? err : begin_handshake(connection);
+}
+
+void transport_refuse(struct connection *connection, int err)
+{
+    if (err == -EBUSY)
+        connection_log_limited(connection, LOG_LEVEL_WARNING,
+                               "%u TLS handshakes are in flight on listener %s (max_handshakes), closing the new one",
+                               options_of(connection)->tls->handshakes_max, options_of(connection)->name);
+    connection_release(connection, err == -EBUSY ? "too_many_handshakes" : "enomem");
+    connection_finish(connection);
+}
+
+bool transport_prepare(struct connection *connection)
+{
+    int err;
+
+    if (connection->transport != TRANSPORT_PROXY)
+        return true;
+    err = read_proxy_header(connection);
+    if (err == -EAGAIN || err == -EWOULDBLOCK)
+        return false;
+    if (err == -EBUSY)
+        transport_refuse(connection, err);
+    else if (err < 0 && connection_open(connection))
+        connection_peer_gone(connection, err);
+    return err == 0;
+}
+
+void transport_after_read(struct connection *connection)
+{
+    if (connection->transport != TRANSPORT_HANDSHAKE || !stream_established(&connection->stream))
+        return;
+    if (options_of(connection)->websocket != NULL)
+        take_forwarded_address(connection);
+    on_open(connection);
+}
+
+void transport_note_frames(struct connection *connection)
+{
+    if (options_of(connection)->websocket != NULL)
+        websocket_layer_silence_ms(connection->stream.layer, connection_now(connection));
+}
+
+uint64_t transport_idle_left_ms(const struct connection *connection)
+{
+    uint64_t silence = websocket_layer_silence_ms(connection->stream.layer, connection_now(connection));
+    uint64_t timeout = options_of(connection)->websocket->idle_timeout_ms;
+
+    return silence >= timeout ? 0 : timeout - silence;
+}
+
+bool transport_certificate_name(const struct connection *connection, struct buffer *out)
+{
+    enum tls_name kind = (enum tls_name)options_of(connection)->peer_cert_as_username;
+
+    if (kind == 0)
+        return false;
+    if (connection->extras != NULL && connection->extras->proxy_common_name.data != NULL)
+        return buffer_append(out, connection->extras->proxy_common_name) == 0;
+    return connection->stream.layer != NULL && tls_layer_peer_name(connection->stream.layer, kind, out);
+}
+
+const char *transport_timeout_reason(const struct connection *connection)
+{
+    switch ((enum transport_phase)connection->transport) {
+    case TRANSPORT_PROXY: return "proxy_proto_timeout";
+    case TRANSPORT_HANDSHAKE: return "handshake_timeout";
+    case TRANSPORT_OPEN: break;
+    }
+    return "idle_timeout";
+}
