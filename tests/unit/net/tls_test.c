@@ -562,6 +562,113 @@ static void the_client_is_named_by_its_certificate(void **state)
     identity_free(&many);
 }
 
+static void every_cipher_carries_bytes(void **state)
+{
+    static const struct {
+        int version;
+        const char *cipher;
+    } cases[] = {
+        {TLS1_2_VERSION, "ECDHE-ECDSA-AES128-GCM-SHA256"}, {TLS1_2_VERSION, "ECDHE-ECDSA-AES256-GCM-SHA384"},
+        {TLS1_2_VERSION, "ECDHE-ECDSA-CHACHA20-POLY1305"}, {TLS1_2_VERSION, "ECDHE-ECDSA-AES128-CCM"},
+        {TLS1_2_VERSION, "ECDHE-ECDSA-AES256-SHA384"},     {TLS1_3_VERSION, "TLS_AES_128_GCM_SHA256"},
+        {TLS1_3_VERSION, "TLS_AES_256_GCM_SHA384"},        {TLS1_3_VERSION, "TLS_CHACHA20_POLY1305_SHA256"},
+        {TLS1_3_VERSION, "TLS_AES_128_CCM_SHA256"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
+        struct tls_options one = options;
+        SSL_CTX *client_context = client_context_make(&authority, cases[i].version, cases[i].version);
+        struct pair pair;
+
+        one.ciphers = TEXT(cases[i].cipher);
+        struct tls_context *single = context_make(&one);
+        SSL_CTX_set_cipher_list(client_context, "ALL");
+        SSL_CTX_set_ciphersuites(client_context, "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:"
+                                                 "TLS_CHACHA20_POLY1305_SHA256:TLS_AES_128_CCM_SHA256");
+        pair_init(&pair, &pool, single, client_context);
+        if (!pair_handshake(&pair))
+            fail_msg("%s: %s", cases[i].cipher, pair_error(&pair));
+        assert_string_equal(SSL_get_cipher_name(pair.client), cases[i].cipher);
+        client_to_server(&pair, 70000);
+        server_to_client(&pair, 70000);
+        pair_fini(&pair);
+        SSL_CTX_free(client_context);
+        tls_context_free(single);
+    }
+}
+
+static void keys_are_updated_in_both_directions(void **state)
+{
+    SSL_CTX *client_context = client_context_make(NULL, TLS1_3_VERSION, TLS1_3_VERSION);
+    struct pair pair;
+
+    (void)state;
+    pair_init(&pair, &pool, context, client_context);
+    assert_true(pair_handshake(&pair));
+    for (int i = 0; i < 10; i++) {
+        assert_int_equal(
+            SSL_key_update(pair.client, i % 2 == 0 ? SSL_KEY_UPDATE_REQUESTED : SSL_KEY_UPDATE_NOT_REQUESTED), 1);
+        client_to_server(&pair, 20000);
+        server_to_client(&pair, 20000);
+    }
+    pair_fini(&pair);
+    SSL_CTX_free(client_context);
+}
+
+static void a_client_with_little_memory_gets_small_records(void **state)
+{
+    (void)state;
+    for (size_t v = 0; v < ARRAY_COUNT(versions); v++) {
+        SSL_CTX *client_context = client_context_make(NULL, versions[v], versions[v]);
+        struct pair pair;
+        uint8_t header[5];
+
+        SSL_CTX_set_tlsext_max_fragment_length(client_context, TLSEXT_max_fragment_length_512);
+        pair_init(&pair, &pool, context, client_context);
+        assert_true(pair_handshake(&pair));
+        client_read(&pair, header, 1); /* the ticket */
+        server_to_client(&pair, 10000);
+        uint8_t *bytes = make_pattern(10000);
+        write_stream(&pair, bytes, 10000);
+        assert_int_equal(stream_flush(&pool, &pair.stream), 0);
+        assert_int_equal(recv(pair.client_fd, header, 5, 0), 5);
+        assert_in_range(header[3] << 8 | header[4], 512, 512 + 64);
+        free(bytes);
+        pair_fini(&pair);
+        SSL_CTX_free(client_context);
+    }
+}
+
+/* Every record counts, once and in its place. */
+static void a_record_that_comes_twice_ends_the_connection(void **state)
+{
+    (void)state;
+    for (size_t v = 0; v < ARRAY_COUNT(versions); v++) {
+        SSL_CTX *client_context = client_context_make(NULL, versions[v], versions[v]);
+        struct pair pair;
+        uint8_t record[256];
+        size_t written;
+
+        pair_init(&pair, &pool, context, client_context);
+        assert_true(pair_handshake(&pair));
+        assert_int_equal(SSL_write_ex(pair.client, "once", 4, &written), 1);
+        ssize_t len = recv(pair.stream.watch.fd, record, sizeof(record), 0); /* on its way */
+        assert_true(len > 4);
+        send_raw(&pair, (const char *)record, (size_t)len);
+        send_raw(&pair, (const char *)record, (size_t)len);
+        pair_server_turn(&pair);
+        assert_int_equal(pair.received_len, 4);
+        pair_server_turn(&pair);
+        assert_int_equal(pair.server_result, -EPROTO);
+        assert_string_equal(pair_error(&pair), "what the client sent cannot be decrypted (bad record mac)");
+        assert_int_equal(client_read(&pair, record, 1), 0);
+        assert_int_equal(pair.client_error, SSL_ERROR_SSL); /* it got the alert */
+        pair_fini(&pair);
+        SSL_CTX_free(client_context);
+    }
+}
+
 /* The server's part of many connections that said a little and are idle now. */
 static void measure_idle(struct tls_context *measured, int version, const struct identity *identity, const char *what)
 {
@@ -648,6 +755,10 @@ int main(void)
         cmocka_unit_test(a_session_is_resumed),
         cmocka_unit_test(no_session_is_resumed_when_it_shall_not),
         cmocka_unit_test(the_client_is_named_by_its_certificate),
+        cmocka_unit_test(every_cipher_carries_bytes),
+        cmocka_unit_test(keys_are_updated_in_both_directions),
+        cmocka_unit_test(a_client_with_little_memory_gets_small_records),
+        cmocka_unit_test(a_record_that_comes_twice_ends_the_connection),
         cmocka_unit_test(an_idle_connection_takes_less_than_12_kib),
         cmocka_unit_test(a_silent_reader_does_not_grow_our_memory),
     };
