@@ -399,7 +399,7 @@ int tls_context_new(const struct tls_options *options, const char *home, struct 
 
 int tls_context_reload(struct tls_context *context, char error[TLS_ERROR_MAX])
 {
-    struct tls_files *fresh, *old;
+    struct tls_files *fresh = NULL, *old;
     int err = load(context, &fresh, error);
 
     if (err < 0)
