@@ -392,7 +392,7 @@ def test_access_rules_keep_out_who_names_an_allowed_address_in_the_header(front)
 def make_certificate(directory: Path) -> dict:
     """A self-signed certificate for 127.0.0.1, for this run only."""
     files = {"keyfile": directory / "key.pem", "certfile": directory / "cert.pem"}
-    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "90",
                     "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", files["keyfile"],
                     "-out", files["certfile"]], check=True, capture_output=True, timeout=DEADLINE_S)
     files["keyfile"].chmod(0o600)
