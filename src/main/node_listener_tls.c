@@ -83,10 +83,11 @@ void node_listener_tls_warn(struct node *node, struct listener_slot *slot)
     warn_of_end(slot);
     if (!tls_context_is_trial(context))
         return;
-    snprintf(text, sizeof(text),
-             "listener.%s.%.64s uses the certificate for trying out: whoever has a copy of its key can read along. Set its "
-             "keyfile and certfile to your own",
-             listener_type_name(slot->type), slot->name);
+    snprintf(
+        text, sizeof(text),
+        "listener.%s.%.64s uses the certificate for trying out: whoever has a copy of its key can read along. Set its "
+        "keyfile and certfile to your own",
+        listener_type_name(slot->type), slot->name);
     log_warning("[Listener] %s", text);
     if (node->state == BROKER_STARTING && (daemon_report_is_remote(node->options->report) || !node->log_to_console))
         daemon_report_warning(node->options->report, "%s", text);
