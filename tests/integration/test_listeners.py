@@ -18,7 +18,7 @@ from emqc import broker as emqc_broker
 from emqc import packets as p
 from emqc.broker import Broker, free_port
 from emqc.client import DEADLINE_S, Client, Closed, unique
-from emqc.tls import TlsClient, context, listener_port, tls_listener
+from emqc.tls import TlsClient, await_log, context, listener_port, tls_listener
 from emqc.websocket import WebSocketClient
 
 pytestmark = pytest.mark.emqc
@@ -409,6 +409,33 @@ def test_a_restart_with_a_certificate_that_can_t_be_read_changes_nothing(all_typ
                           "listener.ssl.external.keyfile": certs.other_server.key})  # fmt: skip
     listeners(all_types, "restart", "ssl:external")
     assert TlsClient(port, context(certs.authority)).connect().server_common_name() == "renewed"
+
+
+def test_changed_tls_files_are_used_soon_and_bad_ones_are_logged_once(make_broker, certs, tmp_path):
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    shutil.copy(certs.server.chain, cert)
+    shutil.copy(certs.server.key, key)
+    port = free_port()
+    node = make_broker({**tls_listener(certs.server, port=port, certfile=cert, keyfile=key),
+                        "node.tls_check_interval": "50ms", "log.level": "notice"})  # fmt: skip
+    cert.write_text("no certificate")
+    failure = await_log(node, "cannot be used, it keeps the ones it has", "certfile")
+    assert TlsClient(port, context(certs.authority)).connect().server_common_name() == "localhost"
+    shutil.copy(certs.other_server.chain, cert)
+    shutil.copy(certs.other_server.key, key)
+    await_log(node, "mqtt:ssl:external uses its TLS files as they are now")
+    assert TlsClient(port, context(certs.authority)).connect().server_common_name() == "renewed"
+    assert node.log().count(failure.split("] ", 1)[1]) == 1
+
+
+def test_a_certificate_that_ends_soon_is_spoken_of(make_broker, certs, tmp_path):
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "5",
+                    "-subj", "/CN=localhost", "-keyout", key, "-out", cert], check=True, capture_output=True)  # fmt: skip
+    node = make_broker({**tls_listener(certs.server, certfile=cert, keyfile=key), "node.tls_check_interval": "20ms"})
+    await_log(node, r"mqtt:ssl:external: its certificate expires in [45] days")
+    node.connect(5).ping()
+    assert node.log().count("its certificate expires") == 1  # once a day
 
 
 # --- addresses
