@@ -18,6 +18,8 @@ from emqc import broker as emqc_broker
 from emqc import packets as p
 from emqc.broker import Broker, free_port
 from emqc.client import DEADLINE_S, Client, Closed, unique
+from emqc.tls import TlsClient, await_log, context, listener_port, tls_listener
+from emqc.websocket import WebSocketClient
 
 pytestmark = pytest.mark.emqc
 
@@ -342,6 +344,98 @@ def test_stops_starts_and_closes_while_clients_come(make_broker):
             thread.join()
     assert not unexpected
     node.connect(5).expect_nothing()
+
+
+# --- the types
+
+
+@pytest.fixture
+def all_types(make_broker, certs):
+    return make_broker({**tls_listener(certs.server), "listener.ws.external": f"127.0.0.1:{free_port()}",
+                        **tls_listener(certs.server, type_="wss"), "listener.unix.local": "mqtt.sock",
+                        "listener.ws.second": f"127.0.0.1:{free_port()}"})  # fmt: skip
+
+
+def test_every_type_opens_and_says_so_in_order(all_types):
+    lines = re.findall(r"^Start mqtt:(\w+) listener on (\S+) successfully\.$", all_types.stdout.read_text(), re.M)
+    assert [kind for kind, _ in lines] == ["tcp", "ssl", "ws", "ws", "wss", "unix"]
+    listed = re.findall(r"^listener on mqtt:(\w+):(\S+)$", listeners(all_types), re.M)
+    assert listed == lines
+
+
+@pytest.mark.parametrize("kind", ["ssl", "ws"])
+def test_tls_and_websocket_clients_are_kept_or_closed_as_asked(all_types, certs, kind, topic):
+    port = listener_port(all_types, type_=kind)
+
+    def connect():
+        client = TlsClient(port, context(certs.authority)) if kind == "ssl" else WebSocketClient(port)
+        return client.connect()
+
+    client = connect()
+    client.subscribe(topic)
+    listeners(all_types, "stop", f"{kind}:external")
+    assert_nobody_listens(("127.0.0.1", port))
+    all_types.connect(5).publish(topic, b"kept")
+    client.expect_publish(topic, b"kept")
+    listeners(all_types, "start", kind, str(port))
+    other = connect()
+    listeners(all_types, "restart", f"{kind}:external", "--close-clients")
+    for each in (client, other):
+        each.expect(p.Disconnect, reason=0x98)
+    connect().ping()
+
+
+def test_tls_clients_of_before_a_restart_go_on(all_types, certs, topic):
+    port = listener_port(all_types)
+    old = TlsClient(port, context(certs.authority)).connect()
+    old.subscribe(topic)
+    configure(all_types, {"listener.ssl.external.max_connections": "77"})
+    for _ in range(3):
+        listeners(all_types, "restart", "ssl:external")
+    new = TlsClient(port, context(certs.authority)).connect()
+    new.publish(topic, b"x" * 100000)
+    old.expect_publish(topic, b"x" * 100000)
+    about = block(all_types, f"mqtt:ssl:127.0.0.1:{port}")
+    assert about["max_conns"] == "77" and about["current_conn"] == "2"
+
+
+def test_a_restart_with_a_certificate_that_can_t_be_read_changes_nothing(all_types, certs):
+    port = listener_port(all_types)
+    configure(all_types, {"listener.ssl.external.certfile": "/nonexistent/cert.pem"})
+    text = refused(all_types, "restart", "ssl:external", "--close-clients")
+    assert "listener.ssl.external.certfile" in text and "/nonexistent/cert.pem" in text, text
+    assert TlsClient(port, context(certs.authority)).connect().server_common_name() == "localhost"
+    configure(all_types, {"listener.ssl.external.certfile": certs.other_server.chain,
+                          "listener.ssl.external.keyfile": certs.other_server.key})  # fmt: skip
+    listeners(all_types, "restart", "ssl:external")
+    assert TlsClient(port, context(certs.authority)).connect().server_common_name() == "renewed"
+
+
+def test_changed_tls_files_are_used_soon_and_bad_ones_are_logged_once(make_broker, certs, tmp_path):
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    shutil.copy(certs.server.chain, cert)
+    shutil.copy(certs.server.key, key)
+    port = free_port()
+    node = make_broker({**tls_listener(certs.server, port=port, certfile=cert, keyfile=key),
+                        "node.tls_check_interval": "50ms", "log.level": "notice"})  # fmt: skip
+    cert.write_text("no certificate")
+    failure = await_log(node, "cannot be used, it keeps the ones it has", "certfile")
+    assert TlsClient(port, context(certs.authority)).connect().server_common_name() == "localhost"
+    shutil.copy(certs.other_server.chain, cert)
+    shutil.copy(certs.other_server.key, key)
+    await_log(node, "mqtt:ssl:external uses its TLS files as they are now")
+    assert TlsClient(port, context(certs.authority)).connect().server_common_name() == "renewed"
+    assert node.log().count(failure.split("] ", 1)[1]) == 1
+
+
+def test_a_certificate_that_ends_soon_is_spoken_of(make_broker, certs, tmp_path):
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "5",
+                    "-subj", "/CN=localhost", "-keyout", key, "-out", cert], check=True, capture_output=True)  # fmt: skip
+    node = make_broker({**tls_listener(certs.server, certfile=cert, keyfile=key), "node.tls_check_interval": "20ms"})
+    await_log(node, r"mqtt:ssl:external: its certificate expires in [45] days")
+    node.connect(5).ping()
+    assert node.log().count("its certificate expires") == 1  # once a day
 
 
 # --- addresses
