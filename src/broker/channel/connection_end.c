@@ -76,6 +76,8 @@ static void end(struct connection *connection, const char *reason, bool drop_wil
     if (connection->extras != NULL)
         worker_wait_cancel(&connection->extras->waiter);
     connection_release(connection, reason);
+    if (!linger && connection->stream.layer != NULL && !connection->stream.failed)
+        stream_shut(&connection_host(connection)->streams, &connection->stream); /* a goodbye as far as there is room */
     if (!linger || connection->stream.failed ||
         stream_flush(&connection_host(connection)->streams, &connection->stream) < 0) {
         connection_finish(connection);
