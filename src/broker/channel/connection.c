@@ -459,8 +459,10 @@ static void read_some(struct connection *connection, bool to_the_end)
         if (UNLIKELY(connection->transport != TRANSPORT_OPEN) && !transport_prepare(connection))
             return;
         size_t most = bytes_allowed(connection);
-        if (most == 0)
+        if (most == 0) {
+            end_if_reset(connection);
             return;
+        }
         ssize_t got = connection->partial_len >= DIRECT_READ_AT ? read_direct(connection, most, &full)
                                                                 : read_pooled(connection, most, &full);
         if (UNLIKELY(got == -EBUSY)) {

@@ -110,12 +110,14 @@ def frame_bombs(target):
 @attack(**WEB)
 def endless_frames(target):
     """Empty fragments, frames of one byte and unfinished messages, as many as there are"""
-    empty = w.frame(b"", 2, fin=False) + w.frame(b"", 0, fin=False) * 20000
+    for flood in (w.frame(b"", 0, fin=False) * 20000, w.frame(b"", 0) + w.frame(b"", 2) * 20000):
+        wire = target.connect()
+        wire.below.send(w.frame(b"", 2, fin=False))
+        for _ in range(target.times(20)):
+            if wire.below.try_send(flood) and wire.below.closed:
+                break  # the broker may have enough of it
+        wire.reset()
     wire = target.connect()
-    for _ in range(target.times(20)):
-        wire.below.send(empty if _ == 0 else w.frame(b"", 0, fin=False) * 20000)
-    wire.below.send(w.frame(b"\xc0\x00", 0))
-    wire.below.send(w.frame(b"", 2) * 20000)
     single = b"".join(w.frame(bytes([byte])) for byte in publish("frames/a", bytes(50)))
     for _ in range(target.times(20)):
         wire.below.send(single * 500)
