@@ -29,9 +29,9 @@
 #define ROW_MAX_CONN_RATE(TYPE, EFFECT, SHIPPED)                                                                       \
     LISTENER_ROW(TYPE, ".max_conn_rate", CONF_INTEGER, NULL, SHIPPED, NULL, NULL, 1, UINT32_MAX, EFFECT,               \
                  "New connections in one second. Further ones wait. Unset means no limit.")
-#define ROW_ACTIVE_N(TYPE, EFFECT, SHIPPED)                                                                            \
-    LISTENER_ROW(TYPE, ".active_n", CONF_INTEGER, "100", SHIPPED, NULL, NULL, 1, 32767, EFFECT,                        \
-                 "Reads from a connection between two looks at its rate limits. More makes the limits looser.")
+#define ROW_ACTIVE_N(TYPE, SHIPPED)                                                                                    \
+    LISTENER_ROW(TYPE, ".active_n", CONF_INTEGER, "100", SHIPPED, NULL, NULL, 1, 32767, CONF_NO_EFFECT,                \
+                 "Reads between two looks at a client's rate limits in the original. Here every read keeps to them.")
 #define ROW_ZONE(TYPE, EFFECT, SHIPPED)                                                                                \
     LISTENER_ROW(TYPE, ".zone", CONF_STRING, NULL, SHIPPED, NULL, NULL, 0, 0, EFFECT,                                  \
                  "The zone whose settings hold for the listener's clients.")
@@ -123,8 +123,10 @@
     TLS_ROW(TYPE, ".honor_cipher_order", CONF_BOOL, "off", NULL, EXAMPLE, NULL,                                        \
             "Choose the cipher by the server's order, not by the client's.")
 #define ROWS_TLS_OURS(TYPE)                                                                                            \
-    TLS_ROW_OURS(TYPE, ".psk_file", CONF_STRING, NULL, "external: etc/psk.txt", NULL, 0, 0,                            \
-                 "Pre-shared keys for psk_ciphers: lines identity:key; the key is the text as it stands there."),      \
+    TLS_ROW_OURS(                                                                                                      \
+        TYPE, ".psk_file", CONF_STRING, NULL, "external: etc/psk.txt", NULL, 0, 0,                                     \
+        "Pre-shared keys for psk_ciphers: lines identity:hex:key with the key in hexadecimal, or identity:key "        \
+        "with the key as text. Lines that begin with # are left out."),                                                \
         TLS_ROW_OURS(TYPE, ".crl_file", CONF_STRING, NULL, "external: etc/certs/crl.pem", NULL, 0, 0,                  \
                      "Revoked client certificates: the CRLs of the authorities in cacertfile (PEM)."),                 \
         TLS_ROW_OURS(TYPE, ".crl_check", CONF_ENUM, "off", "external: leaf", "off, leaf, chain", 0, 0,                 \

@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define ABOUT_TEXT_MAX 256u /* what is longer is cut */
+
 struct words {
     int code;
     const char *text;
@@ -97,12 +99,42 @@ static void describe_alert(SSL *ssl, int alert, char out_text[TLS_ERROR_MAX])
              plain == NULL ? "" : ": ", plain == NULL ? "" : plain);
 }
 
+/* "; subject: CN=…" of the certificate that was not accepted, as in tls_layer_peer_name(); "" when there is none. */
+static void describe_subject(SSL *ssl, char out_text[ABOUT_TEXT_MAX])
+{
+    const X509 *certificate = sk_X509_value(SSL_get0_verified_chain(ssl), 0);
+    BIO *bio = certificate == NULL ? NULL : BIO_new(BIO_s_mem());
+    char *subject = NULL;
+
+    out_text[0] = '\0';
+    if (bio == NULL)
+        return;
+    if (X509_NAME_print_ex(bio, X509_get_subject_name(certificate), 0, XN_FLAG_RFC2253) > 0) {
+        long len = BIO_get_mem_data(bio, &subject);
+        snprintf(out_text, ABOUT_TEXT_MAX, "; subject: %.*s", (int)len, subject);
+    }
+    BIO_free(bio);
+}
+
+/* Nobody has the identity that the client named; OpenSSL then complains that there is no certificate either (TLS 1.3). */
+static bool describe_identity(SSL *ssl, int reason, char out_text[ABOUT_TEXT_MAX])
+{
+    struct slice identity = tls_psk_unknown(ssl);
+
+    if (identity.data == NULL || (reason != SSL_R_PSK_IDENTITY_NOT_FOUND && reason != SSL_R_NO_SHARED_CIPHER &&
+                                  reason != SSL_R_NO_SUITABLE_SIGNATURE_ALGORITHM))
+        return false;
+    snprintf(out_text, ABOUT_TEXT_MAX, "; identity: %.*s", (int)identity.len, (const char *)identity.data);
+    return true;
+}
+
 void tls_describe_failure(SSL *ssl, uint8_t first_byte, char out_text[TLS_ERROR_MAX])
 {
     unsigned long code = ERR_peek_error(); /* the first one is the cause */
     int reason = ERR_GET_REASON(code);
     const char *text = ERR_reason_error_string(code), *plain = NULL, *detail;
     long verified = SSL_get_verify_result(ssl);
+    char about[ABOUT_TEXT_MAX];
 
     if (ERR_GET_LIB(code) == ERR_LIB_SSL && reason > SSL_AD_REASON_OFFSET && reason < SSL_AD_REASON_OFFSET + 256) {
         describe_alert(ssl, reason - SSL_AD_REASON_OFFSET, out_text);
@@ -110,6 +142,7 @@ void tls_describe_failure(SSL *ssl, uint8_t first_byte, char out_text[TLS_ERROR_
         return;
     }
     detail = text == NULL ? "unknown reason" : text;
+    about[0] = '\0';
     if (ERR_GET_LIB(code) == ERR_LIB_SSL) {
         plain = words_of(reason_words, ARRAY_COUNT(reason_words), reason);
         if (reason == SSL_R_WRONG_VERSION_NUMBER || reason == SSL_R_UNKNOWN_PROTOCOL ||
@@ -119,10 +152,13 @@ void tls_describe_failure(SSL *ssl, uint8_t first_byte, char out_text[TLS_ERROR_
             const char *why = words_of(verify_words, ARRAY_COUNT(verify_words), (int)verified);
             plain = why == NULL ? plain : why;
             detail = X509_verify_cert_error_string(verified);
+            describe_subject(ssl, about);
         }
+        if (describe_identity(ssl, reason, about))
+            plain = "the client's PSK identity is unknown";
         if (reason == SSL_R_DECRYPTION_FAILED_OR_BAD_RECORD_MAC && !SSL_is_init_finished(ssl))
             plain = "what the client sent cannot be decrypted (another pre-shared key?)";
     }
-    snprintf(out_text, TLS_ERROR_MAX, "%s (OpenSSL: %s)", plain == NULL ? "TLS failed" : plain, detail);
+    snprintf(out_text, TLS_ERROR_MAX, "%s (OpenSSL: %s%s)", plain == NULL ? "TLS failed" : plain, detail, about);
     ERR_clear_error();
 }

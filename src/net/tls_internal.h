@@ -88,6 +88,9 @@ MUST_USE int tls_psk_load(struct tls_loader *loader);
 void tls_psk_apply(struct tls_files *files, SSL_CTX *ssl);
 /* NULL is fine. Wipes the keys. */
 void tls_psk_free(struct tls_psk_table *table);
+/* The identity that the handshake of `ssl` looked up last on this thread, if nobody has it; `data` NULL: it was found, or none was
+ * looked up. Until the thread's next look-up. Thread: owner. */
+struct slice tls_psk_unknown(const SSL *ssl);
 
 /* Reads ocsp_file, checks that it is about the first of `chain` and staples it in `ssl`. */
 MUST_USE int tls_ocsp_load(struct tls_loader *loader, SSL_CTX *ssl, STACK_OF(X509) * chain);
@@ -106,7 +109,9 @@ bool tls_context_handshake_begin(struct tls_context *context);
 void tls_context_handshake_end(struct tls_context *context);
 
 extern const struct stream_layer_ops tls_layer_ops;
-/* OpenSSL's connection, NULL before the first byte. Thread: owner. */
-SSL *tls_layer_ssl(const struct stream_layer *layer);
+/* The client's certificate with a reference, which the caller frees; NULL: there is none. Thread: owner. */
+X509 *tls_layer_peer(const struct stream_layer *layer);
+/* OpenSSL tells secrets of a handshake: for tls_records. Thread: owner. */
+void tls_layer_on_key_log(const SSL *ssl, const char *line);
 
 #endif

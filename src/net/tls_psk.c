@@ -1,7 +1,9 @@
 /*
  * tls_psk: pre-shared keys: the file of identities, and OpenSSL's questions for one (TLS 1.2, and 1.3 with SHA-256).
  *
- * The text of the file stays in memory as it is; an open hash table points into it. Immutable once loaded.
+ * A line is identity:key as in the original, where the key is the text itself, or identity:hex:key; lines that begin with '#' and
+ * empty ones are left out. The text of the file stays in memory, with such keys decoded in their places; an open hash table points
+ * into it. Immutable once loaded.
  */
 #include "net/tls_internal.h"
 
@@ -14,6 +16,7 @@
 
 #define IDENTITY_MAX PSK_MAX_IDENTITY_LEN
 #define KEY_MAX PSK_MAX_PSK_LEN
+#define HEX_MARK "hex:"
 static const unsigned char cipher_of_keys[] = {0x13, 0x01}; /* TLS_AES_128_GCM_SHA256 */
 
 struct psk_entry {
@@ -27,6 +30,13 @@ struct tls_psk_table {
     struct psk_entry *entries;
     size_t entry_count; /* a power of two, more than twice the identities */
 };
+
+/* What a client asked for last on this thread, if it was in vain: OpenSSL does not keep it, and the handshake fails in the same call. */
+static _Thread_local struct {
+    const SSL *ssl; /* NULL: it was found. Compared only */
+    size_t len;
+    uint8_t identity[IDENTITY_MAX];
+} unknown;
 
 void tls_psk_free(struct tls_psk_table *table)
 {
@@ -60,24 +70,78 @@ static int entries_alloc(struct tls_psk_table *table)
     return table->entries == NULL ? -ENOMEM : 0;
 }
 
-/* identity:key. NULL, or what is wrong with it. A later line of the same identity wins. */
-static const char *line_add(struct tls_psk_table *table, struct slice line)
+static int digit_of(uint8_t c)
 {
-    const uint8_t *colon = memchr(line.data, ':', line.len);
-    struct slice identity, key;
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    c |= 0x20;
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* Hexadecimal digits become the bytes that they stand for, in their place. False: they are none, or one is left over. */
+static bool key_decode(uint8_t *text, size_t *len)
+{
+    size_t count = *len / 2;
+
+    for (size_t i = 0; i < count; i++) {
+        int high = digit_of(text[2 * i]), low = digit_of(text[2 * i + 1]);
+        if (high < 0 || low < 0)
+            return false;
+        text[i] = (uint8_t)(high << 4 | low);
+    }
+    if (*len % 2 != 0)
+        return false;
+    *len = count;
+    return true;
+}
+
+/* identity:key or identity:hex:digits. NULL, or what is wrong with it. A later line of the same identity wins. */
+static const char *line_add(struct tls_psk_table *table, uint8_t *line, size_t len)
+{
+    uint8_t *colon = memchr(line, ':', len), *key;
+    struct slice identity;
+    size_t key_len;
 
     if (colon == NULL)
         return "there is no ':' in it";
-    identity = slice_make(line.data, (size_t)(colon - line.data));
-    key = slice_skip(line, identity.len + 1);
-    if (identity.len == 0 || key.len == 0)
-        return identity.len == 0 ? "the identity is empty" : "the key is empty";
-    if (identity.len > IDENTITY_MAX || key.len > KEY_MAX)
-        return identity.len > IDENTITY_MAX ? "the identity is too long" : "the key is too long";
-    if (memchr(line.data, '\0', line.len) != NULL)
+    if (memchr(line, '\0', len) != NULL)
         return "it holds a zero byte";
-    *entry_of(table, identity) = (struct psk_entry){identity, key};
+    identity = slice_make(line, (size_t)(colon - line));
+    key = colon + 1;
+    key_len = len - identity.len - 1;
+    if (slice_starts_with(slice_make(key, key_len), SLICE_LITERAL(HEX_MARK))) {
+        key += strlen(HEX_MARK);
+        key_len -= strlen(HEX_MARK);
+        if (!key_decode(key, &key_len))
+            return "what follows " HEX_MARK " is no even number of hexadecimal digits";
+    }
+    if (identity.len == 0 || key_len == 0)
+        return identity.len == 0 ? "the identity is empty" : "the key is empty";
+    if (identity.len > IDENTITY_MAX || key_len > KEY_MAX)
+        return identity.len > IDENTITY_MAX ? "the identity is too long" : "the key is too long";
+    *entry_of(table, identity) = (struct psk_entry){identity, slice_make(key, key_len)};
     return NULL;
+}
+
+static int lines_load(struct tls_loader *loader, struct tls_psk_table *table)
+{
+    uint8_t *line = (uint8_t *)table->text, *end = line + table->text_len;
+
+    for (unsigned line_number = 1; line < end; line_number++) {
+        uint8_t *newline = memchr(line, '\n', (size_t)(end - line));
+        size_t len = (size_t)((newline == NULL ? end : newline) - line);
+        const char *wrong = NULL;
+
+        if (len > 0 && line[len - 1] == '\r')
+            len--;
+        if (len > 0 && line[0] != '#')
+            wrong = line_add(table, line, len);
+        if (wrong != NULL)
+            return tls_fail(loader, -EINVAL, "psk_file", "%s, line %u: %s; a line is identity:key or identity:hex:key",
+                            loader->options->psk_file, line_number, wrong);
+        line = newline == NULL ? end : newline + 1;
+    }
+    return 0;
 }
 
 int tls_psk_load(struct tls_loader *loader)
@@ -97,25 +161,26 @@ int tls_psk_load(struct tls_loader *loader)
         return err;
     if (entries_alloc(table) < 0)
         return tls_fail(loader, -ENOMEM, "psk_file", "no memory for %s", path);
-    struct slice rest = slice_make(table->text, table->text_len);
-    for (unsigned line_number = 1; rest.len > 0; line_number++) {
-        const uint8_t *newline = memchr(rest.data, '\n', rest.len);
-        struct slice line = slice_make(rest.data, newline == NULL ? rest.len : (size_t)(newline - rest.data));
-        const char *wrong = line.len == 0 ? NULL : line_add(table, line);
+    return lines_load(loader, table);
+}
 
-        if (wrong != NULL)
-            return tls_fail(loader, -EINVAL, "psk_file", "%s, line %u: %s; a line is identity:key", path, line_number,
-                            wrong);
-        rest = slice_skip(rest, line.len + (newline != NULL));
-    }
-    return 0;
+struct slice tls_psk_unknown(const SSL *ssl)
+{
+    return unknown.ssl == ssl ? slice_make(unknown.identity, unknown.len) : slice_make(NULL, 0);
 }
 
 static struct slice key_of(SSL *ssl, struct slice identity)
 {
     const struct tls_files *files = SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl));
+    struct slice key = slice_make(NULL, 0);
 
-    return identity.len == 0 || identity.len > IDENTITY_MAX ? slice_make(NULL, 0) : entry_of(files->psk, identity)->key;
+    if (identity.len > 0 && identity.len <= IDENTITY_MAX)
+        key = entry_of(files->psk, identity)->key;
+    unknown.ssl = key.data == NULL ? ssl : NULL;
+    unknown.len = identity.len < IDENTITY_MAX ? identity.len : IDENTITY_MAX;
+    if (unknown.len > 0)
+        memcpy(unknown.identity, identity.data, unknown.len);
+    return key;
 }
 
 /* TLS 1.2 and below. */

@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 
 from emqc import packets as p
-from emqc.broker import HOME, REPOSITORY
-from emqc.certs import SERVER_SAN, Authority, openssl, self_signed
+from emqc.broker import REPOSITORY
+from emqc.certs import SERVER_SAN, Authority, openssl
 from emqc.client import DEADLINE_S, Client, Closed, unique
-from emqc.tls import CIPHERS, TlsClient, await_log, context, ctl, failed_start, listener_port, refusal, s_client, tls_listener
+from emqc.tls import TlsClient, await_log, context, ctl, failed_start, listener_port, refusal, s_client, tls_listener
 
 pytestmark = pytest.mark.emqc
 
@@ -150,14 +150,15 @@ def test_a_client_without_a_good_certificate_is_refused_and_the_log_says_why(mut
     line = await_log(mutual, re.escape(address), reason)
     assert "[warning]" in line
     if kind and kind != "self_signed_client":
-        assert openssl("x509", "-in", pair.cert, "-noout", "-subject").split("CN = ")[1].strip() in line, "whose certificate?"
+        assert "subject: CN=" + openssl("x509", "-in", pair.cert, "-noout", "-subject").split("CN = ")[1].strip() in line
     # One bad client is not everybody's problem.
     open_tls(mutual, certs, certs.client, tls_version=tls_version).connect().ping()
 
 
 @VERSIONS
-def test_an_intermediate_s_client_is_let_in_with_its_chain(mutual, certs, tls_version):
-    open_tls(mutual, certs, certs.intermediate_client, tls_version=tls_version).connect().ping()
+def test_an_intermediate_s_client_is_let_in_with_its_chain(make_broker, certs, tls_version):
+    node = make_broker(tls_listener(certs.server, authority=certs.authority))
+    open_tls(node, certs, certs.intermediate_client, tls_version=tls_version).connect().ping()
 
 
 @VERSIONS
@@ -338,7 +339,8 @@ def test_a_host_s_certificate_lets_nobody_in_without_one_of_his_own(make_broker,
 
 
 def test_a_staple_is_sent_to_who_asks(make_broker, certs):
-    node = make_broker(tls_listener(certs.server, ocsp_file=certs.authority.ocsp_response(certs.server)))
+    node = make_broker(tls_listener(certs.server, ocsp_file=certs.authority.ocsp_response(certs.server),
+                                    cacertfile=certs.authority.cert))
     for option in ("-tls1_2", "-tls1_3"):
         shown = s_client(listener_port(node), option, "-status", "-CAfile", certs.authority.cert)
         assert "OCSP Response Status: successful (0x0)" in shown and "Cert Status: good" in shown
@@ -381,14 +383,14 @@ def test_a_reload_serves_new_clients_the_new_certificate_and_keeps_the_old_ones(
 
 def test_changed_files_are_taken_over_by_themselves(make_broker, certs, tmp_path):
     files = Files(tmp_path, certs.server)
-    node = make_broker(tls_listener(files))
+    node = make_broker({**tls_listener(files), "node.tls_check_interval": "100ms"})
     old = open_tls(node, certs).connect()
     files.use(certs.other_server)
-    deadline = time.monotonic() + 30 + DEADLINE_S
+    deadline = time.monotonic() + DEADLINE_S
     while (client := open_tls(node, certs).connect()).server_common_name() != "renewed":
         client.disconnect()
         assert time.monotonic() < deadline
-        select.select([], [], [], 0.2)  # no client gets an event of this
+        select.select([], [], [], 0.02)  # no client gets an event of this
     old.ping()
 
 
@@ -452,7 +454,7 @@ def test_a_start_with_bad_files_fails_and_says_which_and_why(certs, tmp_path, wh
 
 def test_a_file_that_may_not_be_read_stops_the_start(certs, tmp_path):
     status, text = failed_start(tls_listener(certs.server, keyfile=tmp_path))  # a folder: not even root reads it
-    assert status == 1 and f"listener.ssl.external.keyfile" in text and str(tmp_path) in text
+    assert status == 1 and "listener.ssl.external.keyfile" in text and str(tmp_path) in text
     assert re.search("(?i)is a directory|not a (regular )?file", text), text
 
 
@@ -498,13 +500,12 @@ def test_unknown_ciphers_among_known_ones_are_left_out(make_broker, certs):
     open_tls(node, certs, tls_version=TLS_1_2).connect().ping()
 
 
-@pytest.mark.skipif(not (HOME / "etc" / "certs" / "key.pem").is_file(), reason="the tree has no certificates for trying out: run make")
-def test_a_start_with_certificates_for_trying_out_warns(make_broker, certs):
-    folder = HOME / "etc" / "certs"
-    node = make_broker({**tls_listener(certs.server), "listener.ssl.external.keyfile": folder / "key.pem",
-                        "listener.ssl.external.certfile": folder / "cert.pem"})  # fmt: skip
-    await_log(node, r"\[warning\]", "listener.ssl.external|ssl:external|cert.pem", "(?i)trial|trying out")
-    s_client(listener_port(node), "-CAfile", folder / "cacert.pem", "-verify_return_error", "-verify_hostname", "localhost")
+def test_a_start_with_certificates_for_trying_out_warns(make_broker, certs, tmp_path):
+    subprocess.run([REPOSITORY / "tools" / "make-certs.sh", tmp_path], check=True)
+    node = make_broker(tls_listener(certs.server) | {"listener.ssl.external.keyfile": tmp_path / "key.pem",
+                                                     "listener.ssl.external.certfile": tmp_path / "cert.pem"})  # fmt: skip
+    await_log(node, r"\[warning\]", "ssl:external", "(?i)trial|trying out")
+    s_client(listener_port(node), "-CAfile", tmp_path / "cacert.pem", "-verify_return_error", "-verify_hostname", "localhost")
 
 
 def test_own_certificates_cause_no_warning(one_way):
@@ -555,14 +556,13 @@ def test_a_handshake_that_does_not_end_is_cut_off(make_broker, certs, sent):
     with socket.create_connection(("127.0.0.1", listener_port(node)), timeout=DEADLINE_S) as raw:
         began = time.monotonic()
         raw.sendall(sent)
-        address = "127.0.0.1:%d" % raw.getsockname()[1]
         try:
             while raw.recv(65536):
                 pass
         except ConnectionResetError:
             pass
         assert 0.25 < time.monotonic() - began < 5
-    await_log(node, re.escape(address), "handshake")
+    assert "{handshake_timeout,1}" in ctl(node, "listeners")
 
 
 def test_after_the_handshake_the_zone_s_idle_timeout_counts(make_broker, certs):
@@ -626,9 +626,10 @@ def test_a_client_that_vanishes_in_the_handshake_does_no_harm(one_way, certs, wh
             raw.sendall(out.read())
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         raw.close()
+    deadline = time.monotonic() + DEADLINE_S
+    while "current_conn    : 0" not in ctl(one_way, "listeners").split("mqtt:ssl")[1]:
+        assert time.monotonic() < deadline
     open_tls(one_way, certs).connect().ping()
-    while "current_conn    : 1" not in ctl(one_way, "listeners").split("mqtt:ssl")[1]:
-        pass
 
 
 def test_renegotiation_by_the_client_is_refused(one_way, certs):
@@ -644,7 +645,7 @@ def test_key_updates_of_the_client_are_followed(one_way, certs):
     packets = b"".join(item.encode(4) for item in (p.Connect(client_id=unique()), p.Pingreq(), p.Disconnect()))
     command = ["openssl", "s_client", "-connect", f"127.0.0.1:{listener_port(one_way)}", "-tls1_3", "-CAfile", str(certs.authority.cert)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
-        shown = await_output(process, b"read R BLOCK", b"")
+        shown = await_output(process, b"Verify return code: 0 (ok)", b"")
         os.write(process.stdin.fileno(), b"K\n")
         shown = await_output(process, b"KEYUPDATE", shown)
         os.write(process.stdin.fileno(), packets)
@@ -717,11 +718,20 @@ def test_an_end_without_a_word_publishes_the_will(one_way, certs, topic):
 def test_the_broker_says_goodbye_in_tls_too(one_way, certs):
     """close_notify: else a client could not tell the end from an attack."""
     tls = context(certs.authority)
-    client = TlsClient(listener_port(one_way), tls)
-    client.socket.suppress_ragged_eofs = False
-    client.connect()
+    tls.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF
+
+    def strict_client():
+        client = TlsClient(listener_port(one_way), tls)
+        client.socket.suppress_ragged_eofs = False
+        return client.connect()
+
+    client = strict_client()
     client.send(p.Disconnect())
     assert client.socket.recv(1) == b""
+    client = strict_client()
+    one_way.kill()
+    with pytest.raises((ssl.SSLError, ConnectionResetError)):  # as it is without one
+        client.socket.recv(1)
 
 
 @pytest.mark.parametrize("first, second", [("tls", "tcp"), ("tcp", "tls"), ("tls", "tls")])

@@ -238,6 +238,7 @@ def test_a_session_is_taken_over_between_tcp_and_websocket(node, port, topic):
     old.expect_disconnect(0x8E)
     node.connect().publish(topic, b"x", 1)
     new.expect_publish(topic, b"x", qos=1)
+    new.ping()  # so that it has the PUBACK
     third = node.connect(**fields)
     new.expect(p.Disconnect, reason=0x8E)
     assert new.expect_control(ws.CLOSE)

@@ -23,9 +23,9 @@ static void free_extras(struct connection_extras *extras)
     if (extras == NULL)
         return;
     worker_wait_cancel(&extras->waiter);
-    free((void *)(uintptr_t)extras->user_name.data);
-    free((void *)(uintptr_t)extras->proxy_common_name.data);
-    free((void *)(uintptr_t)extras->mountpoint.data);
+    slice_free(&extras->user_name);
+    slice_free(&extras->proxy_common_name);
+    slice_free(&extras->mountpoint);
     alias_table_free(extras->aliases_in);
     alias_table_free(extras->aliases_out);
     free(extras);
@@ -76,6 +76,8 @@ static void end(struct connection *connection, const char *reason, bool drop_wil
     if (connection->extras != NULL)
         worker_wait_cancel(&connection->extras->waiter);
     connection_release(connection, reason);
+    if (!linger && connection->stream.layer != NULL && !connection->stream.failed)
+        stream_shut(&connection_host(connection)->streams, &connection->stream); /* a goodbye as far as there is room */
     if (!linger || connection->stream.failed ||
         stream_flush(&connection_host(connection)->streams, &connection->stream) < 0) {
         connection_finish(connection);

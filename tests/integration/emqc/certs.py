@@ -198,15 +198,15 @@ class Certificates:
 
     @cached_property
     def expired_client(self) -> Pair:
-        return self.authority.issue("expired", expired=True)
+        return self.authority.issue("out-of-date", expired=True)
 
     @cached_property
     def early_client(self) -> Pair:
-        return self.authority.issue("early", early=True)
+        return self.authority.issue("too-soon", early=True)
 
     @cached_property
     def revoked_client(self) -> Pair:
-        pair = self.authority.issue("revoked")
+        pair = self.authority.issue("thrown-out")
         self.authority.revoke(pair)
         return pair
 
