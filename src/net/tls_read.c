@@ -42,7 +42,8 @@ static int fill_in(struct tls_layer *tls, struct tls_call *call, size_t wanted)
     memmove(call->in, call->in + call->in_at, call->in_end - call->in_at);
     call->in_end -= call->in_at;
     call->in_at = 0;
-    room = STREAM_LAYER_BUFFER - call->in_end; /* what is there is less than a record */
+    call->in_ready = whole_records(call->in, call->in_end); /* of what was there none is whole, also if no more comes */
+    room = STREAM_LAYER_BUFFER - call->in_end;              /* what is there is less than a record */
     if (wanted < RECORD_HEADER + RECORD_BODY_MAX)
         wanted = RECORD_HEADER + RECORD_BODY_MAX; /* else a small capacity costs a read for every few bytes */
     if (wanted > room)

@@ -294,6 +294,21 @@ static void save_rest(struct connection *connection, const uint8_t *rest, size_t
     connection->partial_len = (uint32_t)len;
 }
 
+/* What comes first is no CONNECT, which its first byte shows; further ones would only make us wait. */
+static void refuse_stranger(struct connection *connection, uint8_t first_byte)
+{
+    const char *what = "the first packet is not CONNECT";
+
+    if (first_byte == 0x16)
+        what = "the first packet is not CONNECT but looks like a TLS handshake; TLS has listeners of its own";
+    else if (first_byte == 'G' || first_byte == 'H')
+        what = "the first packet is not CONNECT but looks like HTTP; WebSocket has listeners of its own";
+    else if (first_byte == 'P' || first_byte == '\r')
+        what =
+            "the first packet is not CONNECT but perhaps a PROXY protocol header, which proxy_protocol = on would expect";
+    connection_refuse(connection, REASON_PROTOCOL_ERROR, what);
+}
+
 /* Handles the whole packets of `data`, which is the partial buffer or the worker's read buffer, and keeps the rest. */
 static void handle_bytes(struct connection *connection, const uint8_t *data, size_t len)
 {
@@ -304,6 +319,10 @@ static void handle_bytes(struct connection *connection, const uint8_t *data, siz
     while (connection_open(connection) && !connection->paused) {
         struct mqtt_frame frame;
         enum mqtt_peek peek = mqtt_frame_peek(data + place, len - place, &frame);
+        if (UNLIKELY(connection->state == CONNECTION_WAIT_CONNECT && place < len && data[place] >> 4 != MQTT_CONNECT)) {
+            refuse_stranger(connection, data[place]);
+            break;
+        }
         if (peek == MQTT_PEEK_MORE)
             break;
         if (peek == MQTT_PEEK_MALFORMED) {

@@ -89,6 +89,13 @@ static void end(struct connection *connection, const char *reason, bool drop_wil
     connection_make_ready(connection); /* it may have nothing more to say */
 }
 
+/* Something of ours shall still arrive: packets, or the goodbye of TLS and WebSocket. */
+static bool has_last_words(const struct connection *connection)
+{
+    return stream_pending_bytes(&connection->stream) > 0 ||
+           (connection->stream.layer != NULL && stream_established(&connection->stream));
+}
+
 static void send_disconnect(struct connection *connection, enum reason_code code)
 {
     struct mqtt_packet packet = {.type = MQTT_DISCONNECT, .disconnect = {.code = code}};
@@ -114,17 +121,17 @@ void connection_close(struct connection *connection, enum reason_code code, cons
     }
     if (tell)
         send_disconnect(connection, code);
-    end(connection, reason, false, tell || stream_pending_bytes(&connection->stream) > 0);
+    end(connection, reason, false, tell || has_last_words(connection));
 }
 
 void connection_close_normal(struct connection *connection)
 {
-    end(connection, "normal", true, stream_pending_bytes(&connection->stream) > 0);
+    end(connection, "normal", true, has_last_words(connection));
 }
 
 void connection_close_abnormal(struct connection *connection)
 {
-    end(connection, "abnormal_disconnet", false, false); /* sic: the original's word */
+    end(connection, "abnormal_disconnet", false, has_last_words(connection)); /* sic: the original's word */
 }
 
 enum handled connection_refuse(struct connection *connection, enum reason_code code, const char *error)

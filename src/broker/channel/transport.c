@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "base/metrics.h"
 #include "http/websocket.h"
+#include "mqtt/topic.h"
 #include "net/proxy_header.h"
 #include "net/tls.h"
 
@@ -118,15 +119,11 @@ static int take_header(struct connection *connection, const struct proxy_header 
 
     if (header->has_addresses)
         connection->peer = peer_from(&header->source);
-    if (header->common_name.data != NULL && options_of(connection)->peer_cert_as_username != 0) {
+    if (header->common_name.data != NULL && options_of(connection)->peer_cert_as_username != 0 &&
+        mqtt_utf8_valid(header->common_name)) {
         extras = connection_extras_get(connection);
-        if (extras == NULL || extras->proxy_common_name.data != NULL)
+        if (extras == NULL || slice_dup(header->common_name, &extras->proxy_common_name) < 0)
             return -ENOMEM;
-        uint8_t *copy = malloc(header->common_name.len + 1);
-        if (copy == NULL)
-            return -ENOMEM;
-        memcpy(copy, header->common_name.data, header->common_name.len);
-        extras->proxy_common_name = slice_make(copy, header->common_name.len);
     }
     ASSERT(header->len <= sizeof(bytes));
     return recv(connection->stream.watch.fd, bytes, header->len, 0) == (ssize_t)header->len ? 0 : -EIO;
@@ -222,9 +219,10 @@ bool transport_certificate_name(const struct connection *connection, struct buff
 
     if (kind == 0)
         return false;
-    if (connection->extras != NULL && connection->extras->proxy_common_name.data != NULL)
-        return buffer_append(out, connection->extras->proxy_common_name) == 0;
-    return connection->stream.layer != NULL && tls_layer_peer_name(connection->stream.layer, kind, out);
+    if (connection->stream.layer != NULL && tls_layer_peer_name(connection->stream.layer, kind, out))
+        return true; /* what we have checked ourselves counts for more than what we are told */
+    return connection->extras != NULL && connection->extras->proxy_common_name.data != NULL &&
+           buffer_append(out, connection->extras->proxy_common_name) == 0;
 }
 
 const char *transport_timeout_reason(const struct connection *connection)
