@@ -123,9 +123,10 @@
     TLS_ROW(TYPE, ".honor_cipher_order", CONF_BOOL, "off", NULL, EXAMPLE, NULL,                                        \
             "Choose the cipher by the server's order, not by the client's.")
 #define ROWS_TLS_OURS(TYPE)                                                                                            \
-    TLS_ROW_OURS(TYPE, ".psk_file", CONF_STRING, NULL, "external: etc/psk.txt", NULL, 0, 0,                            \
-                 "Pre-shared keys for psk_ciphers: lines identity:hex:key with the key in hexadecimal, or identity:key "             \
-                 "with the key as text. Lines that begin with # are left out."),      \
+    TLS_ROW_OURS(                                                                                                      \
+        TYPE, ".psk_file", CONF_STRING, NULL, "external: etc/psk.txt", NULL, 0, 0,                                     \
+        "Pre-shared keys for psk_ciphers: lines identity:hex:key with the key in hexadecimal, or identity:key "        \
+        "with the key as text. Lines that begin with # are left out."),                                                \
         TLS_ROW_OURS(TYPE, ".crl_file", CONF_STRING, NULL, "external: etc/certs/crl.pem", NULL, 0, 0,                  \
                      "Revoked client certificates: the CRLs of the authorities in cacertfile (PEM)."),                 \
         TLS_ROW_OURS(TYPE, ".crl_check", CONF_ENUM, "off", "external: leaf", "off, leaf, chain", 0, 0,                 \
