@@ -1,9 +1,12 @@
 """The brokers that are compared: how each is configured, started and stopped.
 
-Every start gets a fresh directory, a free port of 127.0.0.1 and empty state. All brokers get the same limits: a send
+Every start gets a fresh directory, a free port of 127.0.0.1 and empty state. One listener is measured: plain TCP, TLS or
+WebSocket; TLS has the same certificate for all. All brokers get the same limits: a send
 window of `inflight` messages, queues without a limit (the load keeps them short), no authentication, nothing on disk.
 """
 
+import atexit
+import functools
 import os
 import shlex
 import shutil
@@ -19,6 +22,20 @@ START_SECONDS = 15
 
 class BrokerError(Exception):
     """A broker that is missing, does not start or has died."""
+
+
+@functools.cache
+def certificate(rsa_bits):
+    """A self-signed certificate for this run: (certificate file, key file)."""
+    directory = tempfile.mkdtemp(prefix="bench-certificate-")
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
+    cert, key = os.path.join(directory, "cert.pem"), os.path.join(directory, "key.pem")
+    command = ["openssl", "req", "-x509", "-newkey", f"rsa:{rsa_bits}", "-nodes", "-days", "2", "-subj", "/CN=localhost",
+               "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", key, "-out", cert]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise BrokerError(f"openssl could not make a certificate:\n{done.stderr}")
+    return cert, key
 
 
 def free_port():
@@ -74,7 +91,9 @@ class Broker:
 
     name = ""
 
-    def __init__(self):
+    def __init__(self, transport="tcp"):
+        self.transport = transport  # or tls, ws
+        self.rsa_bits = 2048  # of the key behind TLS: the usual size
         self.process = None
         self.environment = dict(os.environ)
         self.directory = None
@@ -164,8 +183,14 @@ class Mosquitto(Broker):
         }
         if os.getuid() == 0:
             settings["user"] = "root"  # else it becomes another user, and its memory can't be read
+        if self.transport == "tls":
+            settings["certfile"], settings["keyfile"] = certificate(self.rsa_bits)
+        elif self.transport == "ws":
+            settings["protocol"] = "websockets"
         with open(path, "w", encoding="utf-8") as config:
             config.writelines(f"{key} {value}\n" for key, value in settings.items())
+            if self.transport == "ws":  # it does not start with WebSocket listeners alone
+                config.write(f"listener {free_port()} 127.0.0.1\n")
         return [self.executable(), "-c", path]
 
 
@@ -174,9 +199,10 @@ class Emqc(Broker):
 
     name = "emqc"
 
-    def __init__(self, release):
-        super().__init__()
+    def __init__(self, release, transport="tcp", workers=0):
+        super().__init__(transport)
         self.release = release
+        self.workers = workers  # 0: as many as the machine has processors
         if not os.access(os.path.join(release, "bin", "emqx"), os.X_OK):
             raise BrokerError(f"there is no {release}/bin/emqx; build it first: make")
 
@@ -195,15 +221,22 @@ class Emqc(Broker):
             "log.to": "console",
             "log.level": "error",
             "allow_anonymous": "true",
-            "listener.tcp.external": f"127.0.0.1:{self.port}",
-            "listener.tcp.external.max_connections": "1024000",
-            "listener.tcp.external.max_conn_rate": "1000000",
             "listener.tcp.internal": f"127.0.0.1:{free_port()}",
             "zone.external.max_inflight": str(inflight),
             "zone.external.max_mqueue_len": "0",
             "zone.external.force_shutdown_policy": "0|0MB",  # would end a client with 8,000 messages waiting
             "zone.external.enable_flapping_detect": "off",
         }
+        if self.workers > 0:
+            settings["node.workers"] = str(self.workers)
+        for kind in ("tcp", "ssl", "ws", "wss"):
+            is_measured = kind == {"tls": "ssl"}.get(self.transport, self.transport)
+            settings[f"listener.{kind}.external"] = f"127.0.0.1:{self.port if is_measured else free_port()}"
+            settings[f"listener.{kind}.external.max_connections"] = "1024000"
+            settings[f"listener.{kind}.external.max_conn_rate"] = "1000000"
+        if self.transport == "tls":
+            cert, key = certificate(self.rsa_bits)
+            settings |= {"listener.ssl.external.certfile": cert, "listener.ssl.external.keyfile": key}
         with open(os.path.join(root, "etc", "emqx.conf"), "a", encoding="utf-8") as config:
             config.write("\n## added by the benchmark; of a key given twice the last counts\n")
             config.writelines(f"{key} = {value}\n" for key, value in settings.items())

@@ -6,6 +6,8 @@ Exit code 1 when messages were lost, doubled or out of order, or something could
 """
 
 import argparse
+import dataclasses
+import itertools
 import json
 import os
 import shlex
@@ -53,31 +55,50 @@ def find_bench(given):
     sys.exit("run.py: there is no emqx_bench; build it first (make), or give it with --bench")
 
 
-def choose_loads(only):
-    rows = load_table.all_loads()
-    if only is None:
-        return rows
-    wanted = only.split(",")
-    chosen = [row for row in rows if any(row.key.startswith(prefix) for prefix in wanted)]
-    if not chosen:
-        sys.exit(f"run.py: no load is called {only}; there are: {' '.join(row.key for row in rows)}")
-    return chosen
-
-
-def make_brokers(arguments):
-    makers = {"mosquitto": brokers.Mosquitto, "emqc": lambda: brokers.Emqc(arguments.release)}
-    chosen = []
+def main_columns(arguments):
+    """A column for each broker that was asked for, over plain TCP."""
+    columns = []
     for name in arguments.brokers.split(","):
-        if name not in makers:
-            sys.exit(f"run.py: no broker is called {name}; there are: {' '.join(makers)}")
-        chosen.append(makers[name]())
+        if name not in ("emqc", "mosquitto"):
+            sys.exit(f"run.py: no broker is called {name}; there are: emqc mosquitto")
+        columns.append(load_table.Column(name, name))
     if arguments.against:
-        name, _, template = arguments.against.partition("=")
-        chosen.insert(1 if len(chosen) > 1 else 0, brokers.Other(name, template))
-    for number, broker in enumerate(chosen):  # the same one twice: for trying the benchmark itself
-        if any(other.name == broker.name for other in chosen[:number]):
-            broker.name += f"-{number + 1}"
+        columns.insert(1 if len(columns) > 1 else 0, load_table.Column(arguments.against.partition("=")[0], "other"))
+    for number, column in enumerate(columns):  # the same one twice: for trying the benchmark itself
+        if any(other.name == column.name for other in columns[:number]):
+            column.name += f"-{number + 1}"
+    return columns
+
+
+def restrict(group, wanted_loads, wanted_brokers):
+    """The group with only the loads and columns that were asked for."""
+    loads = [load for load in group.loads if wanted_loads is None or
+             any(load.key.startswith(prefix) for prefix in wanted_loads)]
+    columns = [column for column in group.columns if group.key == "main" or column.broker in wanted_brokers]
+    names = [column.name for column in columns]
+    ratios = [ratio for ratio in group.ratios if all(name in names for name in ratio)]
+    return dataclasses.replace(group, loads=loads, columns=columns, ratios=ratios)
+
+
+def choose_groups(arguments):
+    groups = load_table.all_groups(main_columns(arguments))
+    wanted = arguments.only.split(",") if arguments.only is not None else None
+    chosen = [restrict(group, wanted, arguments.brokers.split(",")) for group in groups]
+    if not any(group.loads for group in chosen):
+        keys = " ".join(load.key for group in groups for load in group.loads)
+        sys.exit(f"run.py: no load is called {arguments.only}; there are: {keys}")
     return chosen
+
+
+def make_broker(column, arguments, rsa_bits=2048):
+    if column.broker == "mosquitto":
+        broker = brokers.Mosquitto(column.transport)
+    elif column.broker == "emqc":
+        broker = brokers.Emqc(arguments.release, column.transport, column.workers)
+    else:
+        broker = brokers.Other(column.name, arguments.against.partition("=")[2])
+    broker.rsa_bits = rsa_bits
+    return broker
 
 
 def measure(bench, broker, arguments):
@@ -109,32 +130,40 @@ def progress_text(load, summary):
     return "; ".join(parts)
 
 
-def run_all(chosen, contestants, bench, arguments):
-    """All rounds of all loads. Returns {load: {broker: [summary]}}."""
+def run_all(groups, bench, arguments):
+    """All rounds of all loads. Returns {load: {column: [summary]}}."""
     rounds, seconds, warm_up_ms = (1, 1, 500) if arguments.quick else (arguments.rounds, arguments.seconds, 1000)
     common = load_table.common_arguments(arguments.version, arguments.size, seconds, warm_up_ms)
     results = {}
-    for number, load in enumerate(chosen, 1):
-        results[load.key] = {broker.name: [] for broker in contestants}
-        for turn in range(rounds):
-            for broker in contestants:
-                print(f"[{number}/{len(chosen)}] {load.key} round {turn + 1}/{rounds} {broker.name}: ", end="",
-                      file=sys.stderr, flush=True)
-                summary = measure(bench, broker, [*common, *load.arguments])
-                results[load.key][broker.name].append(summary)
-                print(progress_text(load, summary), file=sys.stderr, flush=True)
+    total = sum(len(group.loads) for group in groups)
+    for group, load in ((group, load) for group in groups for load in group.loads):
+        results[load.key] = {column.name: [] for column in group.columns}
+        for turn, column in itertools.product(range(rounds), group.columns):
+            print(f"[{len(results)}/{total}] {load.key} round {turn + 1}/{rounds} {column.name}: ", end="",
+                  file=sys.stderr, flush=True)
+            summary = measure(bench, make_broker(column, arguments, load.rsa_bits),
+                              [*common, *load_table.TRANSPORT_ARGUMENTS[column.transport], *load.arguments])
+            results[load.key][column.name].append(summary)
+            print(progress_text(load, summary), file=sys.stderr, flush=True)
     return results
 
 
-def print_tables(chosen, results, names):
-    for heading, what, header, rows in report.tables(chosen, results, names):
-        if heading is not None:
-            print(f"\n== {heading}")
-        print(f"\n{what}")
-        print(report.plain_table(header, rows))
+def print_tables(groups, results):
+    for group in groups:
+        for heading, what, header, rows in report.tables(group, results):
+            if heading is not None:
+                print(f"\n== {group.title + ': ' if group.title else ''}{heading}")
+            print(f"\n{what}")
+            print(report.plain_table(header, rows))
 
 
-def write_document(arguments, chosen, contestants, results):
+def group_versions(group, arguments):
+    """What each broker of the group says it is, once."""
+    by_broker = {column.broker: make_broker(column, arguments).version() for column in group.columns}
+    return list(by_broker.values())
+
+
+def write_document(arguments, groups, results):
     settings = (f"{arguments.rounds} rounds of {arguments.seconds} s, the medians; MQTT version {arguments.version}, "
                 f"{arguments.size}-byte payloads, send window and Receive Maximum {brokers.inflight}")
     # The paths of this machine are nobody else's business.
@@ -143,32 +172,31 @@ def write_document(arguments, chosen, contestants, results):
         parser.add_argument(option)
     shown = parser.parse_known_args()[1]
     command = shlex.join(["bench/run.py", *shown])
-    section = report.markdown(chosen, results, [broker.name for broker in contestants],
-                              [broker.version() for broker in contestants], command, settings)
-    report.write_document(arguments.out, section)
+    sections = {group.key: report.markdown(group, results, group_versions(group, arguments), command, settings)
+                for group in groups if group.loads}
+    report.write_document(arguments.out, groups, sections)
 
 
 def main():
     arguments = parse_arguments()
     brokers.inflight = arguments.inflight
-    chosen = choose_loads(arguments.only)
+    groups = choose_groups(arguments)
     if arguments.list:
-        for load in chosen:
-            print(f"{load.key:12} {load.title}")
+        for group in groups:
+            for load in group.loads:
+                print(f"{load.key:13} {group.title + ': ' if group.title else ''}{load.title}")
         return 0
     try:
-        contestants = make_brokers(arguments)
-        results = run_all(chosen, contestants, find_bench(arguments.bench), arguments)
+        results = run_all(groups, find_bench(arguments.bench), arguments)
     except (brokers.BrokerError, subprocess.TimeoutExpired) as error:
         print(f"\nrun.py: {error}", file=sys.stderr)
         return 1
-    names = [broker.name for broker in contestants]
-    print_tables(chosen, results, names)
+    print_tables(groups, results)
     if arguments.json:
         with open(arguments.json, "w", encoding="utf-8") as out:
             json.dump(results, out, indent=1)
     if not arguments.quick:
-        write_document(arguments, chosen, contestants, results)
+        write_document(arguments, groups, results)
     clean = all(summary["ok"] for by_broker in results.values() for runs in by_broker.values() for summary in runs)
     return 0 if clean else 1
 

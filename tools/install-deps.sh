@@ -5,7 +5,7 @@
 #
 # Packages that are there already cost one dpkg-query, so this is quick and needs no network then. With --check
 # nothing is installed: what is missing is named and the exit code is 1. As a user, sudo is used. Services that come with a
-# package (mosquitto's) are not started.
+# package (mosquitto's, haproxy's, nginx's) are not started.
 set -eu
 
 # libc6-dev is only recommended by gcc, and recommended packages are left out below.
@@ -14,7 +14,8 @@ build_packages="meson ninja-build gcc libc6-dev pkg-config python3 ccache
     libhttp-parser-dev zlib1g-dev"
 test_packages="libcmocka-dev clang clang-format clang-tidy libclang-rt-dev
     python3-pytest python3-pytest-xdist python3-pytest-timeout python3-paho-mqtt
-    mosquitto mosquitto-clients chromium"
+    mosquitto mosquitto-clients chromium
+    haproxy nginx libnginx-mod-stream"
 bench_packages="mosquitto mosquitto-clients"
 coverage_packages="libcmocka-dev gcovr"
 
@@ -70,7 +71,7 @@ policy=/usr/sbin/policy-rc.d
 policy_is_ours=no
 sudo=
 
-# Debian starts a service as soon as its package is installed; mosquitto would then hold port 1883.
+# Debian starts a service as soon as its package is installed; mosquitto would then hold port 1883, nginx port 80.
 forbid_services() {
     [ -e $policy ] && return
     say "install-deps: keeping newly installed services from starting ($policy, removed afterwards)"
@@ -104,7 +105,7 @@ if [ -n "$missing" ]; then
     trap 'exit 130' INT
     trap 'exit 143' TERM
     apt update || say "install-deps: the package lists could not be renewed, trying with those that are here"
-    case " $missing " in *" mosquitto "*) forbid_services ;; esac
+    case " $missing " in *" mosquitto "* | *" haproxy "* | *" nginx "*) forbid_services ;; esac
     # shellcheck disable=SC2086 # one word per package
     apt install -y --no-install-recommends $missing || fail "apt-get could not install: $missing"
     restore_services

@@ -136,6 +136,11 @@ def integration_tests(tree, log, arguments=(), environment=None):
                   {'EMQX_HOME': str(ROOT / tree), **(environment or {})})
 
 
+def hostile_tests(tree, log, arguments=()):
+    """Two at a time: each has its own broker, attacker and witness."""
+    return pytest('tests/hostile', log, ['-n', '2', *arguments], {'EMQX_HOME': str(ROOT / tree)})
+
+
 # ---- Phases: each takes its log file and returns what it counted.
 
 def phase_release(log):
@@ -146,6 +151,16 @@ def phase_release(log):
 def phase_integration(log):
     """Integration tests, release build"""
     return integration_tests('_rel/emqx', log)
+
+
+def phase_hostile(log):
+    """Hostile traffic, release build"""
+    return hostile_tests('_rel/emqx', log)
+
+
+def phase_asan_hostile(log):
+    """ASan and UBSan: hostile traffic, a lighter selection"""
+    return hostile_tests('build/asan/emqx', log, ['-m', 'light'])
 
 
 def phase_asan(log):
@@ -235,8 +250,8 @@ def phase_quick(log):
 
 
 # The integration tests of the commands use a program that only the builds with unit tests have: asan comes first.
-ALL = [phase_release, phase_asan, phase_integration, phase_asan_integration, phase_tsan, phase_fuzz, phase_tools,
-       phase_tidy]
+ALL = [phase_release, phase_asan, phase_integration, phase_asan_integration, phase_hostile, phase_asan_hostile, phase_tsan,
+       phase_fuzz, phase_tools, phase_tidy]
 PLANS = {
     'all': ALL,
     'quick': [phase_quick, phase_tools],

@@ -42,6 +42,8 @@ static void client_close(struct client *client)
     buffer_fini(&client->in);
     buffer_fini(&client->out);
     packet_ids_fini(&client->ids);
+    transport_free(client->transport);
+    client->transport = NULL;
     free(client->unreleased);
     client->unreleased = NULL;
 }
@@ -110,6 +112,13 @@ int client_open(struct client *client)
         return -errno;
     client->opened_ns = clock_ns();
     client->state = CLIENT_CONNECTING;
+    if (settings->transport.tls != NULL || settings->transport.websocket != NULL) {
+        client->transport = transport_new(&settings->transport);
+        if (client->transport == NULL) {
+            client_close(client);
+            return -ENOMEM;
+        }
+    }
     (void)setsockopt(client->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
     err = bind_source(client);
     if (err == 0)
@@ -128,8 +137,12 @@ void client_disconnect(struct client *client)
     if (client->fd < 0)
         return;
     if (client->state == CLIENT_READY) {
+        const struct buffer *output = &client->out;
         wire_write_empty(&client->out, MQTT_DISCONNECT);
-        (void)!write(client->fd, client->out.data + client->out.start, buffer_len(&client->out));
+        if (client->transport != NULL)
+            output = transport_shut(client->transport, &client->out);
+        if (output != NULL)
+            (void)!send(client->fd, output->data + output->start, buffer_len(output), MSG_NOSIGNAL);
     }
     client_close(client);
 }
@@ -263,6 +276,8 @@ static void receive_connack(struct client *client, struct slice body)
         client_fail(client, "no memory");
         return;
     }
+    if (client->transport != NULL && client->settings->transport.tls != NULL)
+        tls_connection_keep_session(&client->transport->tls);
     client->state = CLIENT_READY;
     client->last_sent_ns = client->loop->now_ns;
     if (client->handler->on_ready != NULL)
@@ -330,6 +345,12 @@ static void keep_rest(struct client *client, const uint8_t *data, size_t len)
     buffer_commit(&client->in, len);
 }
 
+static void read_failed(struct client *client, ssize_t count)
+{
+    if (count == 0 || (errno != EAGAIN && errno != EINTR))
+        client_fail(client, count == 0 ? "the broker closed the connection" : "the connection was reset");
+}
+
 /* Reads into the loop's buffer, behind the carried start of a packet. Returns true when the buffer was filled. */
 static bool read_packets(struct client *client)
 {
@@ -343,8 +364,7 @@ static bool read_packets(struct client *client)
     count = read(client->fd, data + carried, LOOP_READ_BYTES - carried);
     client->loop->read_count++;
     if (count <= 0) {
-        if (count == 0 || (errno != EAGAIN && errno != EINTR))
-            client_fail(client, count == 0 ? "the broker closed the connection" : "the connection was reset");
+        read_failed(client, count);
         return false;
     }
     client->loop->now_ns = clock_ns();
@@ -354,29 +374,91 @@ static bool read_packets(struct client *client)
     return carried + (size_t)count == LOOP_READ_BYTES;
 }
 
+/* The packet that is larger than the loop's buffer is whole: handles it. */
+static void receive_large_packet(struct client *client)
+{
+    struct buffer packet = client->in;
+
+    client->in_expected = 0;
+    client->in = (struct buffer){0};
+    (void)receive_bytes(client, packet.data + packet.start, buffer_len(&packet));
+    buffer_fini(&packet);
+}
+
 /* Reads the rest of a packet that is larger than the loop's buffer, in place. True when there may be more. */
 static bool read_large_packet(struct client *client)
 {
     size_t missing = client->in_expected - buffer_len(&client->in);
-    struct buffer packet;
     ssize_t count = read(client->fd, buffer_reserve(&client->in, missing), missing);
 
     client->loop->read_count++;
     if (count <= 0) {
-        if (count == 0 || (errno != EAGAIN && errno != EINTR))
-            client_fail(client, count == 0 ? "the broker closed the connection" : "the connection was reset");
+        read_failed(client, count);
         return false;
     }
     buffer_commit(&client->in, (size_t)count);
     if ((size_t)count < missing)
         return true; /* the next read says whether the socket is empty */
     client->loop->now_ns = clock_ns();
-    client->in_expected = 0;
-    packet = client->in;
-    client->in = (struct buffer){0};
-    (void)receive_bytes(client, packet.data + packet.start, buffer_len(&packet));
-    buffer_fini(&packet);
+    receive_large_packet(client);
     return true;
+}
+
+/* Handles `len` bytes behind `carried` ones in the loop's buffer; the large packet that is being read comes first. */
+static void receive_plain(struct client *client, uint8_t *data, size_t carried, size_t len)
+{
+    size_t used;
+
+    if (client->in_expected > 0) {
+        size_t missing = client->in_expected - buffer_len(&client->in);
+        size_t part = len < missing ? len : missing;
+        memcpy(buffer_reserve(&client->in, part), data, part);
+        buffer_commit(&client->in, part);
+        data += part;
+        len -= part;
+        if (part < missing)
+            return;
+        receive_large_packet(client);
+    }
+    if (client->fd < 0)
+        return;
+    used = receive_bytes(client, data, carried + len);
+    if (client->fd >= 0)
+        keep_rest(client, data + used, carried + len - used);
+}
+
+/* Reads through TLS and WebSocket. Returns true when there may be more. */
+static bool read_transport(struct client *client)
+{
+    struct loop *loop = client->loop;
+    size_t carried = client->in_expected > 0 ? 0 : buffer_len(&client->in);
+    uint8_t *data = loop->read_buffer;
+    uint8_t *raw = client->settings->transport.tls != NULL ? loop->raw_buffer : data + carried;
+    ssize_t count = read(client->fd, raw, LOOP_READ_BYTES);
+    ssize_t received;
+
+    loop->read_count++;
+    if (count <= 0) {
+        read_failed(client, count);
+        return false;
+    }
+    loop->now_ns = clock_ns();
+    received = transport_receive(client->transport, raw, (size_t)count, data + carried, LOOP_BUFFER_BYTES - carried);
+    if (transport_has_output(client->transport) ||
+        (UNLIKELY(client->state == CLIENT_CONNECTING) && transport_established(client->transport)))
+        client_mark_dirty(client);
+    if (received < 0) {
+        client_flush(client); /* what the broker is told of it */
+        if (client->fd >= 0)
+            client_fail(client, client->transport->fault);
+        return false;
+    }
+    if (received > 0) {
+        if (carried > 0)
+            memcpy(data, client->in.data + client->in.start, carried);
+        receive_plain(client, data, carried, (size_t)received);
+    }
+    return count == LOOP_READ_BYTES;
 }
 
 void client_read(struct client *client)
@@ -385,7 +467,10 @@ void client_read(struct client *client)
 
     if (client->fd < 0)
         return;
-    more = client->in_expected > 0 ? read_large_packet(client) : read_packets(client);
+    if (client->transport != NULL)
+        more = read_transport(client);
+    else
+        more = client->in_expected > 0 ? read_large_packet(client) : read_packets(client);
     if (more && client->fd >= 0 && !client->is_again) {
         client->is_again = true;
         client->next_again = client->loop->again;
@@ -407,11 +492,21 @@ void client_on_event(struct client *client, uint32_t events)
 
 void client_flush(struct client *client)
 {
+    struct buffer *output = &client->out;
     ssize_t count;
 
-    if (client->fd < 0 || client->write_blocked || buffer_len(&client->out) == 0)
+    if (client->fd < 0 || client->write_blocked)
         return;
-    count = send(client->fd, client->out.data + client->out.start, buffer_len(&client->out), MSG_NOSIGNAL);
+    if (client->transport != NULL) {
+        output = transport_output(client->transport, &client->out);
+        if (output == NULL) {
+            client_fail(client, client->transport->fault);
+            return;
+        }
+    }
+    if (buffer_len(output) == 0)
+        return;
+    count = send(client->fd, output->data + output->start, buffer_len(output), MSG_NOSIGNAL);
     client->loop->write_count++;
     if (count < 0) {
         if (errno == EAGAIN || errno == EINTR)
@@ -420,7 +515,7 @@ void client_flush(struct client *client)
             client_fail(client, "the connection was reset");
         return;
     }
-    buffer_consume(&client->out, (size_t)count);
+    buffer_consume(output, (size_t)count);
     client->last_sent_ns = client->loop->now_ns;
-    client->write_blocked = buffer_len(&client->out) > 0;
+    client->write_blocked = buffer_len(output) > 0;
 }

@@ -14,6 +14,7 @@
 #include "buffer.h"
 #include "loop.h"
 #include "packet_ids.h"
+#include "transport.h"
 #include "wire.h"
 
 #include <sys/socket.h>
@@ -32,6 +33,7 @@ struct client_settings {
     uint16_t receive_max;  /* ours, sent with v5; 0: not sent */
     uint16_t inflight_max; /* QoS 1 and 2 PUBLISHes in handshake; with v5 the broker's Receive Maximum lowers it */
     bool clean;
+    struct transport_settings transport;
 };
 
 struct client;
@@ -46,7 +48,7 @@ struct client_handler {
     void (*on_pubrel)(struct client *client);
     /* The handshake of a QoS 1 or 2 PUBLISH sent at `sent_ns` has ended; from 0x80 on, `code` is a refusal. */
     void (*on_released)(struct client *client, uint64_t sent_ns, uint8_t code);
-    /* Not for client_disconnect(). `why` is static text. */
+    /* Not for client_disconnect(). `why` is valid until the next connection fails. */
     void (*on_closed)(struct client *client, const char *why);
 };
 
@@ -63,11 +65,12 @@ struct client {
     struct client *next_dirty;
     struct client *next_again;
     struct buffer out;
-    struct buffer in;      /* an unfinished packet */
-    uint32_t in_expected;  /* its size when that is more than LOOP_READ_BYTES, else 0 */
-    struct packet_ids ids; /* made at CONNACK when `publishes` */
-    bool publishes;        /* it will send QoS 1 or 2 */
-    uint8_t *unreleased;   /* bitmap of QoS 2 identifiers received and not yet released; NULL until needed */
+    struct buffer in;            /* an unfinished packet */
+    uint32_t in_expected;        /* its size when that is more than LOOP_READ_BYTES, else 0 */
+    struct transport *transport; /* TLS and WebSocket of the open connection; NULL: plain TCP */
+    struct packet_ids ids;       /* made at CONNACK when `publishes` */
+    bool publishes;              /* it will send QoS 1 or 2 */
+    uint8_t *unreleased;         /* bitmap of QoS 2 identifiers received and not yet released; NULL until needed */
     uint64_t opened_ns;
     uint64_t last_sent_ns;
 };
@@ -101,6 +104,12 @@ static inline void client_mark_dirty(struct client *client)
         client->next_dirty = client->loop->dirty;
         client->loop->dirty = client;
     }
+}
+
+/* True when output waits for the socket. */
+static inline bool client_has_output(const struct client *client)
+{
+    return buffer_len(&client->out) > 0 || (client->transport != NULL && transport_has_output(client->transport));
 }
 
 /* True when a QoS 1 or 2 PUBLISH has to wait for a handshake to end. */

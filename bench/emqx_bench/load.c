@@ -79,10 +79,18 @@ static struct client *launch_client(struct load *load, uint32_t index)
     return load->launching_publishers ? &load->publishers[index].client : &load->subscribers[index].client;
 }
 
+/* Connections that may be being opened at a time. */
+static uint32_t concurrency(const struct load *load)
+{
+    const struct tls *tls = load->settings.transport.tls;
+
+    return tls != NULL && tls_awaits_session(tls) ? 1 : load->options->concurrency;
+}
+
 /* Opens connections as long as few enough are being opened. */
 static void launch(struct load *load, uint32_t count)
 {
-    while (!failed(load) && load->opened < count && load->opening < load->options->concurrency) {
+    while (!failed(load) && load->opened < count && load->opening < concurrency(load)) {
         int err = client_open(launch_client(load, load->opened));
         if (err < 0) {
             load_fail(load, load->launching_publishers ? "publisher" : "subscriber", load->opened, strerror(-err));
@@ -114,9 +122,35 @@ static void wait_done(struct load *load, struct ticker *ticker, const char *phas
     }
 }
 
+static struct process_memory broker_memory(const struct load *load)
+{
+    struct process_memory memory = {0};
+
+    if (load->options->broker_pid > 0)
+        (void)process_memory((pid_t)load->options->broker_pid, &memory);
+    return memory;
+}
+
+static struct load_sample take_sample(const struct load *load)
+{
+    struct load_sample sample = {
+        .time_ns = clock_ns(),
+        .sent = load->sent,
+        .delivered = load->tracker.delivered,
+        .own_cpu = process_own_cpu(),
+        .read_count = load->loop.read_count,
+        .write_count = load->loop.write_count,
+    };
+
+    if (load->options->broker_pid > 0)
+        (void)process_cpu_ns((pid_t)load->options->broker_pid, &sample.broker_cpu_ns);
+    return sample;
+}
+
 static struct load_step connect_all(struct load *load, struct ticker *ticker, bool publishers)
 {
-    uint64_t start_ns = clock_ns();
+    struct load_sample start = take_sample(load);
+    struct load_sample end;
     uint32_t count = publishers ? load->publisher_count : load->subscriber_count;
 
     load->launching_publishers = publishers;
@@ -124,7 +158,13 @@ static struct load_step connect_all(struct load *load, struct ticker *ticker, bo
     load->opening = 0;
     load->done = 0;
     wait_done(load, ticker, "connect", count, true);
-    return (struct load_step){count, (double)(clock_ns() - start_ns) / 1e9};
+    end = take_sample(load);
+    return (struct load_step){
+        .count = count,
+        .seconds = (double)(end.time_ns - start.time_ns) / 1e9,
+        .own_cpu_ns = end.own_cpu.user_ns + end.own_cpu.system_ns - start.own_cpu.user_ns - start.own_cpu.system_ns,
+        .broker_cpu_ns = end.broker_cpu_ns - start.broker_cpu_ns,
+    };
 }
 
 void load_subscribe_next(struct subscriber *subscriber)
@@ -160,31 +200,6 @@ static struct load_step subscribe_all(struct load *load, struct ticker *ticker)
     wait_done(load, ticker, "subscribe", load->subscriber_count, false);
     step.seconds = (double)(clock_ns() - start_ns) / 1e9;
     return step;
-}
-
-static struct process_memory broker_memory(const struct load *load)
-{
-    struct process_memory memory = {0};
-
-    if (load->options->broker_pid > 0)
-        (void)process_memory((pid_t)load->options->broker_pid, &memory);
-    return memory;
-}
-
-static struct load_sample take_sample(const struct load *load)
-{
-    struct load_sample sample = {
-        .time_ns = clock_ns(),
-        .sent = load->sent,
-        .delivered = load->tracker.delivered,
-        .own_cpu = process_own_cpu(),
-        .read_count = load->loop.read_count,
-        .write_count = load->loop.write_count,
-    };
-
-    if (load->options->broker_pid > 0)
-        (void)process_cpu_ns((pid_t)load->options->broker_pid, &sample.broker_cpu_ns);
-    return sample;
 }
 
 /* The pattern `idle`: further filters on the connections, all alike or the first ones one more. */
@@ -308,6 +323,7 @@ int load_main(const struct options *options)
         code = finish(load);
     }
     load_topology_fini(load);
+    options_client_settings_fini(&load->settings);
     loop_fini(&load->loop);
     free(load);
     return code;

@@ -83,6 +83,8 @@ struct load_sample {
 struct load_step {
     uint64_t count;
     double seconds;
+    uint64_t own_cpu_ns;    /* of connections */
+    uint64_t broker_cpu_ns; /* the same */
 };
 
 struct load {

@@ -212,9 +212,11 @@ static uint32_t power_of_two(uint64_t count)
     return size;
 }
 
+/* The credits bound what all subscribers together have not settled, so one of them alone may owe all of it. It never
+ * owes more than there are identifiers. */
 static int init_unsettled(struct unsettled *unsettled, uint64_t count_max)
 {
-    uint32_t size = power_of_two(count_max);
+    uint32_t size = power_of_two(count_max < UINT16_MAX ? count_max : UINT16_MAX);
 
     unsettled->publishers = calloc(size, sizeof(*unsettled->publishers));
     unsettled->mask = size - 1;
@@ -241,7 +243,8 @@ static int init_subscriber(struct load *load, uint32_t index)
         return -ENOMEM;
     return load->options->qos < 2
                ? 0
-               : init_unsettled(&subscriber->unsettled, (uint64_t)subscriber->view.count * load->window);
+               : init_unsettled(&subscriber->unsettled,
+                                (uint64_t)subscriber->view.count * load->window * load->pattern->deliveries(load));
 }
 
 int load_topology_init(struct load *load)

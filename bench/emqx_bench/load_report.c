@@ -3,6 +3,7 @@
  */
 #include "json_out.h"
 #include "load.h"
+#include "tls_report.h"
 
 #include <stdio.h>
 
@@ -63,8 +64,15 @@ static double bytes_each(struct process_memory before, struct process_memory aft
 
 static void print_steps(const struct load *load)
 {
-    (void)printf("connect    %llu subscribers in %.3f s: %.0f/s\n", (unsigned long long)load->connect.count,
-                 load->connect.seconds, ratio((double)load->connect.count, load->connect.seconds));
+    (void)printf("connect    %llu subscribers in %.3f s: %.0f/s; processors in use: %.2f own",
+                 (unsigned long long)load->connect.count, load->connect.seconds,
+                 ratio((double)load->connect.count, load->connect.seconds),
+                 ratio((double)load->connect.own_cpu_ns / 1e9, load->connect.seconds));
+    if (load->options->broker_pid > 0)
+        (void)printf(", %.2f broker", ratio((double)load->connect.broker_cpu_ns / 1e9, load->connect.seconds));
+    (void)printf("\n");
+    if (load->settings.transport.tls != NULL)
+        tls_report_print(load->settings.transport.tls, 10);
     (void)printf("subscribe  %llu filters in %.3f s: %.0f/s\n", (unsigned long long)load->subscribe.count,
                  load->subscribe.seconds, ratio((double)load->subscribe.count, load->subscribe.seconds));
     if (load->extra_filters.count > 0)
@@ -112,9 +120,9 @@ static void print_traffic(const struct load *load)
 
 void load_print_report(const struct load *load)
 {
-    (void)printf("load       %s, %u publishers, %u subscribers, QoS %u, MQTT version %u, %u bytes, ",
-                 load->pattern->name, load->publisher_count, load->subscriber_count, load->options->qos,
-                 load->options->version, load->options->size);
+    (void)printf("load       %s over %s, %u publishers, %u subscribers, QoS %u, MQTT version %u, %u bytes, ",
+                 load->pattern->name, options_transport_name(load->options), load->publisher_count,
+                 load->subscriber_count, load->options->qos, load->options->version, load->options->size);
     if (load->options->rate > 0)
         (void)printf("%u messages/s\n", load->options->rate);
     else
@@ -140,12 +148,15 @@ static void write_step(struct json_out *json, const char *key, struct load_step 
     json_out_number(json, "count", step.count);
     json_out_real(json, "seconds", step.seconds);
     json_out_real(json, "per_s", ratio((double)step.count, step.seconds));
+    json_out_real(json, "own_cpu_us", ratio((double)step.own_cpu_ns / 1e3, (double)step.count));
+    json_out_real(json, "broker_cpu_us", ratio((double)step.broker_cpu_ns / 1e3, (double)step.count));
     json_out_end(json);
 }
 
 static void write_setting(struct json_out *json, const struct load *load)
 {
     json_out_text(json, "command", "load");
+    json_out_text(json, "transport", options_transport_name(load->options));
     json_out_text(json, "pattern", load->pattern->name);
     json_out_number(json, "publishers", load->publisher_count);
     json_out_number(json, "subscribers", load->subscriber_count);
@@ -155,6 +166,8 @@ static void write_setting(struct json_out *json, const struct load *load)
     json_out_number(json, "size", load->options->size);
     json_out_number(json, "window", load->window);
     json_out_number(json, "rate", load->options->rate);
+    if (load->settings.transport.tls != NULL)
+        tls_report_json(load->settings.transport.tls, json);
     write_step(json, "connect", load->connect);
     write_step(json, "subscribe", load->subscribe);
     write_step(json, "extra_filters", load->extra_filters);

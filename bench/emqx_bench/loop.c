@@ -19,8 +19,9 @@ int loop_init(struct loop *loop)
     *loop = (struct loop){.epoll_fd = -1, .now_ns = clock_ns()};
     /* Waits end when they should: a fixed rate is kept to the microsecond. */
     (void)prctl(PR_SET_TIMERSLACK, 1UL);
-    loop->read_buffer = malloc(LOOP_READ_BYTES);
-    if (loop->read_buffer == NULL)
+    loop->read_buffer = malloc(LOOP_BUFFER_BYTES);
+    loop->raw_buffer = malloc(LOOP_READ_BYTES);
+    if (loop->read_buffer == NULL || loop->raw_buffer == NULL)
         return -ENOMEM;
     loop->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     return loop->epoll_fd < 0 ? -errno : 0;
@@ -28,9 +29,10 @@ int loop_init(struct loop *loop)
 
 void loop_fini(struct loop *loop)
 {
-    if (loop->read_buffer != NULL && loop->epoll_fd >= 0)
+    if (loop->read_buffer != NULL && loop->raw_buffer != NULL && loop->epoll_fd >= 0)
         (void)close(loop->epoll_fd);
     free(loop->read_buffer);
+    free(loop->raw_buffer);
     *loop = (struct loop){.epoll_fd = -1};
 }
 

@@ -12,13 +12,16 @@
 #include <stdint.h>
 
 #define LOOP_READ_BYTES (256u * 1024u)
+/* The start of a packet, and what one read and the record that OpenSSL had begun before can decrypt to. */
+#define LOOP_BUFFER_BYTES (2u * LOOP_READ_BYTES + 32u * 1024u)
 
 struct client;
 
 struct loop {
     int epoll_fd;
     uint64_t now_ns;      /* clock_ns() at the last read or wake-up */
-    uint8_t *read_buffer; /* LOOP_READ_BYTES */
+    uint8_t *read_buffer; /* LOOP_BUFFER_BYTES of what MQTT reads */
+    uint8_t *raw_buffer;  /* LOOP_READ_BYTES, for TLS */
     struct client *dirty; /* connections with output to write, by `next_dirty` */
     struct client *again; /* connections that may have more to read, by `next_again` */
     uint64_t read_count;  /* system calls, for the report */

@@ -33,7 +33,8 @@ struct option_row {
 
 static const struct option_row rows[] = {
     {'h', "host", OPTION_TEXT, ON_ALL, FIELD(host), 0, 0, "localhost", "address or name of the broker"},
-    {'p', "port", OPTION_NUMBER, ON_ALL, FIELD(port), 1, 65535, "1883", "port of the broker"},
+    {'p', "port", OPTION_NUMBER, ON_ALL, FIELD(port), 1, 65535, NULL,
+     "port of the broker (default: 1883; with --ssl 8883, --ws 8083, both 8084)"},
     {'V', "version", OPTION_NUMBER, ON_ALL, FIELD(version), 3, 5, "5", "protocol: 3 (3.1), 4 (3.1.1) or 5"},
     {'c', "count", OPTION_NUMBER, ON_SIMPLE, FIELD(count), 1, 10000000, "200", "number of clients"},
     {'n', "startnumber", OPTION_NUMBER, ON_SIMPLE, FIELD(start_number), 0, UINT32_MAX, "0",
@@ -85,6 +86,22 @@ static const struct option_row rows[] = {
     {0, "hold", OPTION_NUMBER, ON_LOAD, FIELD(hold_s), 0, 86400, "0", "idle: keep the connections for this many s"},
     {0, "topic-prefix", OPTION_TEXT, ON_LOAD, FIELD(topic_prefix), 0, 0, NULL,
      "all topics begin so (default: bench/PROCESS)"},
+    {'S', "ssl", OPTION_FLAG, ON_ALL, FIELD(ssl), 0, 0, NULL, "over TLS"},
+    {0, "certfile", OPTION_TEXT, ON_ALL, FIELD(tls.cert_file), 0, 0, NULL, "TLS: the clients' certificate (PEM)"},
+    {0, "keyfile", OPTION_TEXT, ON_ALL, FIELD(tls.key_file), 0, 0, NULL, "TLS: its key (PEM; default: in --certfile)"},
+    {0, "cacertfile", OPTION_TEXT, ON_ALL, FIELD(tls.ca_cert_file), 0, 0, NULL,
+     "TLS: authorities of which the broker's certificate must be (PEM; default: any will do)"},
+    {0, "psk-identity", OPTION_TEXT, ON_ALL, FIELD(tls.psk_identity), 0, 0, NULL, "TLS: pre-shared key: identity"},
+    {0, "psk", OPTION_TEXT, ON_ALL, FIELD(tls.psk), 0, 0, NULL, "TLS: pre-shared key: key, hexadecimal"},
+    {0, "tls-version", OPTION_TEXT, ON_ALL, FIELD(tls.version), 0, 0, NULL,
+     "TLS: 1.0, 1.1, 1.2 or 1.3, and no other (default: 1.2 or 1.3)"},
+    {0, "ssl-version", OPTION_TEXT, ON_ALL, FIELD(tls.version), 0, 0, NULL, "the same, as emqtt-bench calls it"},
+    {0, "ciphers", OPTION_TEXT, ON_ALL, FIELD(tls.ciphers), 0, 0, NULL,
+     "TLS: OpenSSL's names with ':' between, of TLS 1.3 and before"},
+    {0, "reuse-sessions", OPTION_BOOLEAN, ON_ALL, FIELD(tls.reuse_sessions), 0, 0, "false",
+     "TLS: all connections resume the session of the first one"},
+    {0, "ws", OPTION_FLAG, ON_ALL, FIELD(websocket), 0, 0, NULL, "over WebSocket"},
+    {0, "ws-path", OPTION_TEXT, ON_ALL, FIELD(websocket_path), 0, 0, "/mqtt", "WebSocket: path"},
     {0, "broker-pid", OPTION_NUMBER, ON_ALL, FIELD(broker_pid), 1, INT32_MAX, NULL,
      "report processor time and memory of this process too"},
     {0, "json", OPTION_TEXT, ON_ALL, FIELD(json_path), 0, 0, NULL, "write the summary to this file as JSON"},
@@ -141,6 +158,11 @@ static int parse_boolean(const struct option_row *row, const char *text, void *f
     }
     memcpy(field, &value, sizeof(value));
     return 0;
+}
+
+static bool is_boolean(const char *text)
+{
+    return strcmp(text, "true") == 0 || strcmp(text, "false") == 0;
 }
 
 static int set_option(struct options *options, const struct option_row *row, const char *text)
@@ -203,6 +225,13 @@ static int check(const struct options *options)
         (void)fprintf(stderr, "emqx_bench: %s needs a topic: -t TOPIC\n", command_names[options->command]);
         return -EINVAL;
     }
+    if (!options->ssl &&
+        (options->tls.cert_file != NULL || options->tls.key_file != NULL || options->tls.ca_cert_file != NULL ||
+         options->tls.psk != NULL || options->tls.version != NULL || options->tls.ciphers != NULL ||
+         options->tls.reuse_sessions)) {
+        (void)fprintf(stderr, "emqx_bench: options of TLS need --ssl\n");
+        return -EINVAL;
+    }
     if (options->command == COMMAND_LOAD && options->size < 24) {
         (void)fprintf(stderr, "emqx_bench: --size must be at least 24: the payload carries number and time\n");
         return -EINVAL;
@@ -227,8 +256,8 @@ int options_parse(enum command command, int argc, char **argv, struct options *o
                           argv[i]);
             return -EINVAL;
         }
-        if (row->type == OPTION_FLAG && value == NULL)
-            value = "true";
+        if (row->type == OPTION_FLAG && value == NULL) /* emqtt-bench's may be followed by a word */
+            value = i + 1 < argc && is_boolean(argv[i + 1]) ? argv[++i] : "true";
         else if (value == NULL && i + 1 < argc)
             value = argv[++i];
         if (value == NULL) {
@@ -240,6 +269,54 @@ int options_parse(enum command command, int argc, char **argv, struct options *o
     return err < 0 ? err : check(out_options);
 }
 
+const char *options_transport_name(const struct options *options)
+{
+    if (options->ssl)
+        return options->websocket ? "wss" : "tls";
+    return options->websocket ? "ws" : "tcp";
+}
+
+static uint32_t port_of(const struct options *options)
+{
+    if (options->port != 0)
+        return options->port;
+    if (options->ssl)
+        return options->websocket ? 8084 : 8883;
+    return options->websocket ? 8083 : 1883;
+}
+
+static int make_transport(const struct options *options, struct transport_settings *transport)
+{
+    struct tls_settings tls = options->tls;
+
+    if (options->ssl) {
+        tls.host = options->host;
+        transport->tls = calloc(1, sizeof(*transport->tls));
+        if (transport->tls == NULL || tls_init(transport->tls, &tls) < 0)
+            return -EINVAL;
+    }
+    if (options->websocket) {
+        transport->websocket = calloc(1, sizeof(*transport->websocket));
+        if (transport->websocket == NULL ||
+            websocket_settings_init(transport->websocket, options->host, port_of(options), options->websocket_path) < 0)
+            return -EINVAL;
+    }
+    return 0;
+}
+
+void options_client_settings_fini(struct client_settings *settings)
+{
+    struct transport_settings *transport = &settings->transport;
+
+    if (transport->tls != NULL)
+        tls_fini(transport->tls);
+    if (transport->websocket != NULL)
+        websocket_settings_fini(transport->websocket);
+    free(transport->tls);
+    free(transport->websocket);
+    *transport = (struct transport_settings){0};
+}
+
 int options_client_settings(const struct options *options, struct client_settings *out_settings)
 {
     struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
@@ -248,7 +325,7 @@ int options_client_settings(const struct options *options, struct client_setting
     char port[16];
     int err;
 
-    (void)snprintf(port, sizeof(port), "%u", options->port);
+    (void)snprintf(port, sizeof(port), "%u", port_of(options));
     err = getaddrinfo(options->host, port, &hints, &found);
     if (err != 0 || found == NULL) {
         (void)fprintf(stderr, "emqx_bench: cannot look up host '%s': %s\n", options->host, gai_strerror(err));
@@ -272,5 +349,5 @@ int options_client_settings(const struct options *options, struct client_setting
         out_settings->inflight_max = options->version == MQTT_V5 ? UINT16_MAX : 32;
     memcpy(&out_settings->address, chosen->ai_addr, chosen->ai_addrlen);
     freeaddrinfo(found);
-    return 0;
+    return make_transport(options, &out_settings->transport);
 }

@@ -14,7 +14,7 @@ struct options {
     enum command command;
     /* all commands */
     const char *host;
-    uint32_t port;
+    uint32_t port; /* 0: the usual one of the transport */
     uint32_t version;
     const char *user_name;
     const char *password;
@@ -29,6 +29,10 @@ struct options {
     const char *json_path;
     uint32_t broker_pid; /* 0: none */
     bool quiet;
+    bool ssl;
+    struct tls_settings tls; /* with ssl */
+    bool websocket;
+    const char *websocket_path;
     /* conn, pub, sub */
     uint32_t count;
     uint32_t start_number;
@@ -58,8 +62,13 @@ struct options {
  * -EINVAL (the fault was printed to stderr). Texts are borrowed from `argv`. */
 int options_parse(enum command command, int argc, char **argv, struct options *out_options);
 
-/* Fills the connections' settings, with the address looked up. Returns 0 or -EINVAL, with the fault printed. */
+/* Fills the connections' settings, with the address looked up and TLS made ready. Returns 0 or -EINVAL, with the fault
+ * printed; options_client_settings_fini() takes the settings in either case, and zeroed ones. */
 int options_client_settings(const struct options *options, struct client_settings *out_settings);
+void options_client_settings_fini(struct client_settings *settings);
+
+/* "tcp", "tls", "ws", "wss". Static text. */
+const char *options_transport_name(const struct options *options);
 
 /* "conn", "pub", "sub", "load". Static text. */
 const char *options_command_name(enum command command);

@@ -32,6 +32,7 @@ static void on_ready(struct client *client)
     struct simple *simple = one->simple;
 
     simple->opening--;
+    one->was_connected = true;
     simple->counts.connected++;
     simple->connected_ns = simple->loop.now_ns;
     histogram_record(&simple->connect_latency, simple->loop.now_ns - client->opened_ns);
@@ -88,10 +89,10 @@ static void on_released(struct client *client, uint64_t sent_ns, uint8_t code)
 
 static void on_closed(struct client *client, const char *why)
 {
-    struct simple *simple = of_client(client)->simple;
-    bool was_connected = client->last_sent_ns > 0; /* set when CONNACK has come */
+    struct simple_client *one = of_client(client);
+    struct simple *simple = one->simple;
 
-    if (was_connected) {
+    if (one->was_connected) {
         simple->counts.closed++;
     } else {
         simple->counts.failed++;
@@ -147,12 +148,21 @@ static int init_clients(struct simple *simple)
     return 0;
 }
 
+/* May another connection be opened now? */
+static bool may_open(const struct simple *simple)
+{
+    const struct options *options = simple->options;
+    const struct tls *tls = simple->settings.transport.tls;
+    uint32_t concurrency = tls != NULL && tls_awaits_session(tls) ? 1 : options->concurrency;
+
+    return simple->opened < options->count && simple->opening < concurrency;
+}
+
 static void open_due(struct simple *simple)
 {
     const struct options *options = simple->options;
 
-    while (simple->opened < options->count && simple->opening < options->concurrency &&
-           clock_ns() >= simple->next_open_ns) {
+    while (may_open(simple) && clock_ns() >= simple->next_open_ns) {
         int err = client_open(&simple->clients[simple->opened].client);
         simple->opened++;
         simple->next_open_ns += options->connect_interval_ms * NS_PER_MS;
@@ -185,7 +195,7 @@ static bool finished(const struct simple *simple)
     if (options->qos > 0)
         return counts->acknowledged + counts->refused >= counts->sent;
     for (uint32_t i = 0; i < simple->opened; i++)
-        if (buffer_len(&simple->clients[i].client.out) > 0)
+        if (client_has_output(&simple->clients[i].client))
             return false;
     return true;
 }
@@ -196,8 +206,7 @@ static uint64_t next_deadline_ns(const struct simple *simple, uint64_t tick_ns)
 
     if (tick_ns < deadline_ns)
         deadline_ns = tick_ns;
-    if (simple->opened < simple->options->count && simple->opening < simple->options->concurrency &&
-        simple->next_open_ns < deadline_ns)
+    if (may_open(simple) && simple->next_open_ns < deadline_ns)
         deadline_ns = simple->next_open_ns;
     return deadline_ns;
 }
@@ -271,6 +280,7 @@ int simple_main(const struct options *options)
         code = report(simple);
     }
     fini_clients(simple);
+    options_client_settings_fini(&simple->settings);
     loop_fini(&simple->loop);
     free(simple);
     return code;

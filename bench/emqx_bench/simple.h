@@ -15,6 +15,7 @@ struct simple;
 struct simple_client {
     struct client client;
     struct simple *simple;
+    bool was_connected;
     uint32_t number; /* from --startnumber on */
     uint64_t due_ns; /* of its next message */
     uint64_t sent;

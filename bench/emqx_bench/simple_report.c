@@ -3,6 +3,7 @@
  */
 #include "json_out.h"
 #include "simple.h"
+#include "tls_report.h"
 
 /* A counter by the name emqtt-bench gives it. */
 struct counter_row {
@@ -94,6 +95,8 @@ void simple_print_report(const struct simple *simple)
         (void)printf("; %.0f/s over %.3f s", (double)counts->connected / seconds, seconds);
     (void)printf("\n");
     print_latency("connect", &simple->connect_latency);
+    if (simple->settings.transport.tls != NULL)
+        tls_report_print(simple->settings.transport.tls, 12);
     if (simple->options->command == COMMAND_PUB) {
         print_messages(simple, "published", counts->sent);
         if (simple->options->qos > 0)
@@ -129,6 +132,9 @@ int simple_write_json(const struct simple *simple)
     if (err < 0)
         return err;
     json_out_text(&json, "command", options_command_name(simple->options->command));
+    json_out_text(&json, "transport", options_transport_name(simple->options));
+    if (simple->settings.transport.tls != NULL)
+        tls_report_json(simple->settings.transport.tls, &json);
     for (size_t i = 0; i < ARRAY_COUNT(counters); i++)
         json_out_number(&json, counters[i].name, counter_value(&simple->counts, &counters[i]));
     json_out_real(&json, "connect_seconds", (double)(simple->connected_ns - simple->start_ns) / 1e9);

@@ -33,6 +33,11 @@ uint64_t clock_mono_ms(void)
     return clock_read_ns(CLOCK_MONOTONIC) / 1000000U;
 }
 
+uint64_t clock_mono_tick_ns(void)
+{
+    return clock_read_ns(CLOCK_MONOTONIC_COARSE);
+}
+
 uint64_t clock_wall_us(void)
 {
     return clock_read_ns(CLOCK_REALTIME) / 1000U;

@@ -8,6 +8,8 @@
 #ifndef BASE_SLICE_H
 #define BASE_SLICE_H
 
+#include "base/compiler.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -53,5 +55,10 @@ static inline struct slice slice_skip(struct slice text, size_t count)
 {
     return (struct slice){text.data + count, text.len - count};
 }
+
+/* A copy that the caller frees with slice_free(); of the absent slice the absent one. 0 or -ENOMEM. */
+MUST_USE int slice_dup(struct slice from, struct slice *out_copy);
+/* Frees the memory of a slice_dup() (any malloc()ed one) and makes the slice absent. Absent is fine. */
+void slice_free(struct slice *owned);
 
 #endif

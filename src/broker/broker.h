@@ -47,7 +47,8 @@ struct broker_worker {
     struct router_hit *hits;
     uint32_t hits_capacity;
     struct broker_match_cache match_cache;
-    struct worker *congested; /* set by a publish that met a full mailbox; the publisher's channel takes it */
+    struct timer retained_expiry; /* retained_expiry.c */
+    struct worker *congested;     /* set by a publish that met a full mailbox; the publisher's channel takes it */
     uint64_t random_state;
 };
 

@@ -179,8 +179,11 @@ bool broker_publish_take(struct broker_worker *worker, struct message *message)
 {
     uint32_t count;
 
-    if (UNLIKELY(message->retain))
+    if (UNLIKELY(message->retain)) {
         retainer_store(worker->broker->retainer, message);
+        if (message->has_expiry)
+            broker_watch_retained_expiry(worker);
+    }
     count = match(worker, message_topic(message));
     if (count > 0)
         return dispatch_hits(worker, message, count) > 0;

@@ -28,6 +28,7 @@ static const struct conf_section sections[] = {
     {"Listeners: MQTT over TLS", &conf_ssl_table, "external"},
     {"Listeners: MQTT over WebSocket", &conf_ws_table, "external"},
     {"Listeners: MQTT over WebSocket over TLS", &conf_wss_table, "external"},
+    {"Listeners: MQTT on a Unix socket", &conf_unix_table, "local"},
     {"Modules", &conf_module_table, NULL},
     {"Plugins", &conf_plugins_table, NULL},
     {"Broker", &conf_broker_table, NULL},

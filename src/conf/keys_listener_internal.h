@@ -29,9 +29,9 @@
 #define ROW_MAX_CONN_RATE(TYPE, EFFECT, SHIPPED)                                                                       \
     LISTENER_ROW(TYPE, ".max_conn_rate", CONF_INTEGER, NULL, SHIPPED, NULL, NULL, 1, UINT32_MAX, EFFECT,               \
                  "New connections in one second. Further ones wait. Unset means no limit.")
-#define ROW_ACTIVE_N(TYPE, EFFECT, SHIPPED)                                                                            \
-    LISTENER_ROW(TYPE, ".active_n", CONF_INTEGER, "100", SHIPPED, NULL, NULL, 1, 32767, EFFECT,                        \
-                 "Reads from a connection between two looks at its rate limits. More makes the limits looser.")
+#define ROW_ACTIVE_N(TYPE, SHIPPED)                                                                                    \
+    LISTENER_ROW(TYPE, ".active_n", CONF_INTEGER, "100", SHIPPED, NULL, NULL, 1, 32767, CONF_NO_EFFECT,                \
+                 "Reads between two looks at a client's rate limits in the original. Here every read keeps to them.")
 #define ROW_ZONE(TYPE, EFFECT, SHIPPED)                                                                                \
     LISTENER_ROW(TYPE, ".zone", CONF_STRING, NULL, SHIPPED, NULL, NULL, 0, 0, EFFECT,                                  \
                  "The zone whose settings hold for the listener's clients.")

@@ -11,6 +11,8 @@
  * meanwhile, it waits for that short turn's end. A worker is thus always run by one thread, and nobody sees two.
  */
 #include "event/mailbox.h"
+
+#include "base/clock.h"
 #include "event/worker_internal.h"
 
 #include <errno.h>
@@ -20,6 +22,9 @@
 
 #define BATCH_FIRST_COUNT 16
 #define BATCH_COUNT_MAX 1024
+#define BATCH_EARLY_COUNT 64  /* deliveries worth waking a sleeper for in the middle of a turn */
+#define TAKE_IN_NS 5000000u   /* a turn that has taken in for so long leaves the rest to the next one */
+#define TAKE_IN_COUNT 64      /* deliveries or posts between two looks at the clock */
 #define IN_PERSON_COUNT_MAX 4 /* deliveries; more are worth another processor */
 #define BATCH_LIMIT_PARTS 8   /* a batch over this part of the mailbox's limit does not wait for the turn's end */
 
@@ -28,6 +33,7 @@ struct delivery_batch {
     uint64_t bytes;
     uint32_t count;
     uint32_t capacity;
+    uint32_t done; /* taken in */
     struct delivery deliveries[];
 };
 
@@ -64,13 +70,13 @@ void worker_post(struct worker *worker, struct post *post)
     mailbox_push(worker, post);
 }
 
-static void take_in_batch(struct worker *worker, struct post *post)
+/* A batch whose deliveries are all taken in. */
+static void finish_batch(struct worker *worker, struct post *post)
 {
     struct delivery_batch *batch = CONTAINER_OF(post, struct delivery_batch, post);
     struct mailbox *mailbox = &worker->mailbox;
     uint64_t left;
 
-    worker->deliver(worker, batch->deliveries, batch->count);
     left = atomic_fetch_sub(&mailbox->bytes, batch->bytes) - batch->bytes;
     free(batch);
     if (left > worker->pool->mailbox_bytes_max / 2 || atomic_load(&mailbox->waiting_workers) == 0)
@@ -103,6 +109,7 @@ static void on_drained(struct worker *worker, struct post *post)
 
 void mailbox_init(struct worker *worker)
 {
+    worker->taken_tail = &worker->taken;
     for (uint32_t i = 0; i < WORKER_COUNT_MAX; i++) {
         worker->waiters[i].next = worker->waiters[i].prev = &worker->waiters[i];
         worker->drain_posts[i].post.run = on_drained;
@@ -145,9 +152,9 @@ static struct delivery_batch *batch_with_room(struct worker *from, uint32_t to_i
     if (grown == NULL)
         return NULL;
     if (batch == NULL) {
-        grown->post.run = take_in_batch;
+        grown->post.run = finish_batch;
         grown->bytes = 0;
-        grown->count = 0;
+        grown->count = grown->done = 0;
     }
     grown->capacity = capacity;
     from->outgoing[to_index] = grown;
@@ -163,7 +170,10 @@ int worker_deliver(struct worker *from, struct worker *to, const struct delivery
         return -ENOMEM;
     batch->deliveries[batch->count++] = *delivery;
     batch->bytes += bytes + sizeof(*delivery);
-    if (UNLIKELY(batch->bytes > from->pool->mailbox_bytes_max / BATCH_LIMIT_PARTS))
+    if (UNLIKELY(batch->count == BATCH_EARLY_COUNT) &&
+        atomic_load_explicit(&to->mailbox.state, memory_order_relaxed) == WORKER_SLEEPING)
+        batch_post(from, to->index);
+    else if (UNLIKELY(batch->bytes > from->pool->mailbox_bytes_max / BATCH_LIMIT_PARTS))
         batch_post(from, to->index);
     return 0;
 }
@@ -192,22 +202,69 @@ void mailbox_flush_in_person(struct worker *worker)
     }
 }
 
-bool mailbox_drain(struct worker *worker)
+/* Puts what was pushed behind what is left of earlier turns, in the order in which it was pushed. */
+static void take_out(struct worker *worker)
 {
     struct post *head = atomic_exchange(&worker->mailbox.head, NULL);
-    struct post *ordered = NULL;
-    bool any = head != NULL;
+    struct post *last = head, *ordered = NULL;
 
+    if (head == NULL)
+        return;
     while (head != NULL) {
         struct post *next = head->next;
         head->next = ordered;
         ordered = head;
         head = next;
     }
-    while (ordered != NULL) {
-        struct post *next = ordered->next;
-        ordered->run(worker, ordered);
-        ordered = next;
+    *worker->taken_tail = ordered;
+    worker->taken_tail = &last->next;
+}
+
+/* Takes in some deliveries of a batch; the number of them. */
+static uint32_t take_in_some(struct worker *worker, struct delivery_batch *batch)
+{
+    uint32_t left = batch->count - batch->done;
+    uint32_t count = left < TAKE_IN_COUNT ? left : TAKE_IN_COUNT;
+
+    worker->deliver(worker, &batch->deliveries[batch->done], count);
+    batch->done += count;
+    return count;
+}
+
+/* The first of what was taken out, or a part of it. Returns how much work that was. */
+static uint32_t take_in_first(struct worker *worker)
+{
+    struct post *post = worker->taken;
+    uint32_t count = 1;
+
+    if (post->run == finish_batch) {
+        struct delivery_batch *batch = CONTAINER_OF(post, struct delivery_batch, post);
+        count = take_in_some(worker, batch);
+        if (batch->done < batch->count)
+            return count;
+    }
+    worker->taken = post->next;
+    if (worker->taken == NULL)
+        worker->taken_tail = &worker->taken;
+    post->run(worker, post);
+    return count;
+}
+
+bool mailbox_drain(struct worker *worker)
+{
+    uint64_t end_ns = clock_mono_tick_ns() + TAKE_IN_NS;
+    uint32_t count = 0;
+    bool any;
+
+    take_out(worker);
+    any = worker->taken != NULL;
+    while (worker->taken != NULL) {
+        count += take_in_first(worker);
+        if (count < TAKE_IN_COUNT)
+            continue;
+        if (clock_mono_tick_ns() >= end_ns)
+            break;
+        count = 0;
     }
     return any;
 }

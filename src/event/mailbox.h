@@ -9,6 +9,7 @@
  * A worker that has only a few deliveries for one that sleeps runs that one's turn itself instead of waking it (a lent turn): deliveries
  * are taken in, sockets written, then it sleeps on. Its objects still have one owner at a time.
  *
+ * A turn takes in what waits for some milliseconds at most, then it is the sockets' turn again.
  * Bounded: the batches waiting in a mailbox are counted in bytes (with the messages' own sizes). Over the limit
  * the mailbox is `congested`: publishers stop reading their sockets (mailbox_wait()) until it has drained to half.
  * Nothing is dropped and nobody blocks. Posts are not counted; who makes them bounds them.
@@ -44,7 +45,7 @@ typedef void worker_deliver_fn(struct worker *worker, const struct delivery *del
 void worker_set_deliver(struct worker *worker, worker_deliver_fn *deliver);
 
 /* Adds a delivery of `bytes` to this turn's batch from `from` to `to` (another worker); it leaves at the end of
- * the turn, or at once when the batch is full (by count, or an eighth of the limit). -ENOMEM: nothing was taken.
+ * the turn, or at once when the batch is full (by count, or an eighth of the limit) or large enough to wake a `to` that sleeps. -ENOMEM: nothing was taken.
  * Thread: owner of `from`. */
 MUST_USE int worker_deliver(struct worker *from, struct worker *to, const struct delivery *delivery, size_t bytes);
 

@@ -163,7 +163,7 @@ static int wait_ms(struct worker *worker)
     int64_t timer_ms = timer_wheel_next_ms(worker->wheel, worker->now_ms);
     int uv_ms = uv_loop_alive(&worker->uv) ? uv_backend_timeout(&worker->uv) : -1;
 
-    if (worker->work_head != NULL)
+    if (worker->work_head != NULL || worker->taken != NULL)
         return 0;
     if (timer_ms > 60000)
         timer_ms = 60000;
@@ -265,7 +265,8 @@ void worker_run_lent_turn(struct worker *from, struct worker *to)
     to->in_lent_turn = false;
     current_worker = from;
     int64_t timer_ms = timer_wheel_next_ms(to->wheel, to->now_ms);
-    wake = to->work_head != NULL || (timer_ms >= 0 && to->now_ms + (uint64_t)timer_ms < to->sleep_until_ms);
+    wake = to->work_head != NULL || to->taken != NULL ||
+           (timer_ms >= 0 && to->now_ms + (uint64_t)timer_ms < to->sleep_until_ms);
     atomic_store(&to->mailbox.state, WORKER_SLEEPING);
     if (wake || atomic_load(&to->mailbox.head) != NULL)
         worker_wake(to);

@@ -61,6 +61,8 @@ struct worker {
     void *context;
     worker_turn_end_fn *turn_end;
     worker_deliver_fn *deliver;
+    struct post *taken; /* out of the mailbox, in order, and not run yet */
+    struct post **taken_tail;
     struct epoll_event *ready; /* events of this turn that have not run yet */
     int ready_count;
     struct work *work_head; /* for the next turn */
@@ -75,7 +77,8 @@ struct worker {
     uint64_t load_busy_ns;
 };
 
-/* Takes in everything that waits. False: nothing did. Thread: owner. */
+/* Takes in what waits, as far as that does not take long; the rest is for the next turn. False: nothing waited.
+ * Thread: owner. */
 bool mailbox_drain(struct worker *worker);
 /* Posts the open batches. Thread: owner. */
 void mailbox_flush(struct worker *worker);

@@ -127,10 +127,12 @@ static void request_write(struct ctl_request *request, bool to_stderr, const cha
         request->sink->write(request->sink, to_stderr, data, len);
 }
 
-/* Writes what vasprintf() made, and frees it. */
-static void request_write_take(struct ctl_request *request, bool to_stderr, char *text, int len)
+static void PRINTF_LIKE(3, 0)
+    request_write_format(struct ctl_request *request, bool to_stderr, const char *format, va_list arguments)
 {
     static const char sorry[] = "(memory is short)\n";
+    char *text = NULL;
+    int len = vasprintf(&text, format, arguments);
 
     if (len < 0) {
         request_write(request, true, sorry, sizeof(sorry) - 1);
@@ -142,26 +144,20 @@ static void request_write_take(struct ctl_request *request, bool to_stderr, char
 
 void ctl_print(struct ctl_request *request, const char *format, ...)
 {
-    char *text = NULL;
     va_list arguments;
-    int len;
 
     va_start(arguments, format);
-    len = vasprintf(&text, format, arguments);
+    request_write_format(request, false, format, arguments);
     va_end(arguments);
-    request_write_take(request, false, text, len);
 }
 
 void ctl_printerr(struct ctl_request *request, const char *format, ...)
 {
-    char *text = NULL;
     va_list arguments;
-    int len;
 
     va_start(arguments, format);
-    len = vasprintf(&text, format, arguments);
+    request_write_format(request, true, format, arguments);
     va_end(arguments);
-    request_write_take(request, true, text, len);
 }
 
 void ctl_print_slice(struct ctl_request *request, struct slice text)

@@ -122,7 +122,13 @@ static bool take_data(struct websocket *ws, struct intake *intake)
     return true;
 }
 
-static const struct websocket_fault inflate_fault = {WEBSOCKET_BAD_TEXT, "a compressed message is damaged"};
+static void fail_inflate(struct stream_pool *pool, struct stream *stream, struct websocket *ws, ssize_t err)
+{
+    if (err == -ENOMEM)
+        end(ws, -ENOMEM, NULL);
+    else
+        fail(pool, stream, ws, (struct websocket_fault){WEBSOCKET_BAD_TEXT, "a compressed message is damaged"});
+}
 
 /* The same where compression was agreed on. `in` is ws->input, and what was unmasked there and found no room is not unmasked
  * again. */
@@ -144,16 +150,14 @@ static bool take_deflated(struct stream_pool *pool, struct stream *stream, struc
     }
     if (reader->compressed) {
         made = websocket_inflate(ws->deflate, in, len, out, room, &used);
+        ws->inflate_full = made == (ssize_t)room;
     } else {
         used = len < room ? len : room;
         memcpy(out, in, used);
         made = (ssize_t)used;
     }
     if (made < 0) {
-        if (made == -ENOMEM)
-            end(ws, -ENOMEM, NULL);
-        else
-            fail(pool, stream, ws, inflate_fault);
+        fail_inflate(pool, stream, ws, made);
         return false;
     }
     intake->made += (size_t)made;
@@ -164,22 +168,34 @@ static bool take_deflated(struct stream_pool *pool, struct stream *stream, struc
     return true;
 }
 
-/* What zlib still has of a message that is complete. False: the caller has no more room, or the connection failed. */
-static bool end_deflated(struct stream_pool *pool, struct stream *stream, struct websocket *ws, struct intake *intake)
+static bool inflate_waits(const struct websocket *ws)
 {
-    bool done = false;
-    ssize_t made = websocket_inflate_end(ws->deflate, intake->out + intake->made, intake->room - intake->made, &done);
+    return ws->message_ended || ws->inflate_full;
+}
 
+/* What zlib still has. False: the caller has no more room, or the connection failed. */
+static bool drain_deflated(struct stream_pool *pool, struct stream *stream, struct websocket *ws, struct intake *intake)
+{
+    uint8_t *out = intake->out + intake->made;
+    size_t room = intake->room - intake->made, used;
+    bool done = false;
+    ssize_t made;
+
+    if (room == 0)
+        return false;
+    if (ws->message_ended)
+        made = websocket_inflate_end(ws->deflate, out, room, &done);
+    else
+        made = websocket_inflate(ws->deflate, out, 0, out, room, &used);
     if (made < 0) {
-        if (made == -ENOMEM)
-            end(ws, -ENOMEM, NULL);
-        else
-            fail(pool, stream, ws, inflate_fault);
+        fail_inflate(pool, stream, ws, made);
         return false;
     }
     intake->made += (size_t)made;
-    ws->message_ended = !done;
-    return done;
+    ws->inflate_full = (size_t)made == room;
+    if (done)
+        ws->message_ended = false;
+    return true;
 }
 
 /* Takes frames until the input is used up, there is no room or the connection ends. */
@@ -188,9 +204,9 @@ static void take_frames(struct stream_pool *pool, struct stream *stream, struct 
     struct websocket_reader *reader = &ws->reader;
     struct websocket_fault fault;
 
-    while (!ws->ended && (intake->at < intake->in_len || ws->message_ended)) {
-        if (ws->message_ended) {
-            if (!end_deflated(pool, stream, ws, intake))
+    while (!ws->ended && (intake->at < intake->in_len || inflate_waits(ws))) {
+        if (UNLIKELY(inflate_waits(ws))) {
+            if (!drain_deflated(pool, stream, ws, intake))
                 return;
             continue;
         }
@@ -338,7 +354,7 @@ static ssize_t read_directly(struct stream_pool *pool, struct stream *stream, st
 
 static bool input_waits(const struct websocket *ws)
 {
-    return ws->message_ended || (ws->input != NULL && ws->input->at < ws->input->end);
+    return inflate_waits(ws) || (ws->input != NULL && ws->input->at < ws->input->end);
 }
 
 /* websocket_read() without what concerns its end. */

@@ -44,6 +44,7 @@ struct websocket {
     bool heard;         /* since the last websocket_layer_silence_ms() */
     bool listened;      /* that was called */
     bool message_ended; /* of a compressed one all has come; zlib may hold more of it */
+    bool inflate_full;  /* zlib filled all room and may hold more */
     bool ended;         /* nothing more is read: `end_result` */
     bool close_wanted;  /* ours or the echo of the peer's */
     bool close_sent;

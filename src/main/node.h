@@ -57,9 +57,9 @@ void node_close_listeners(struct node *node);
 /* After the last connection and the loop's end. */
 void node_free_listeners(struct node *node);
 /* For node->view. */
-int node_list_listeners(void *node, broker_listeners_fn *on_rows, void *context);
+int node_list_listeners(void *broker, broker_listeners_fn *on_rows, void *context);
 /* node_listener_jobs.c: likewise. */
-int node_command_listener(void *node, const struct listener_command *command, broker_listener_fn *on_done,
+int node_command_listener(void *broker, const struct listener_command *command, broker_listener_fn *on_done,
                           void *context);
 
 /* node_workers.c: runs `run` on every worker and waits until all have. Only where waiting is right: start and stop. */

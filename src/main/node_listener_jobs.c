@@ -342,6 +342,7 @@ static void replace(struct listener_job *job)
         go_back(job);
         return;
     }
+    listener_succeed(job->next, old);
     job->slot->listener = job->next;
     job->slot->warned_day = 0;
     job->next = NULL;
@@ -350,7 +351,7 @@ static void replace(struct listener_job *job)
         listener_hold(old);
         job->held = job->close_clients_of = old;
     }
-    node_listener_retire(job->node, job->slot, old);
+    node_listener_retire(job->node, old);
     node_listener_tls_warn(job->node, job->slot);
     job->watch = job->slot->listener;
     begin_round(job, watched);
@@ -369,10 +370,12 @@ static void restart(struct listener_job *job)
         return;
     }
     struct listener *stopped = job->slot->listener;
+    if (stopped != NULL)
+        listener_succeed(job->next, stopped);
     job->slot->listener = job->next;
     job->next = NULL;
     if (stopped != NULL)
-        node_listener_retire(job->node, job->slot, stopped);
+        node_listener_retire(job->node, stopped);
     open_and_watch(job);
 }
 

@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -74,23 +75,22 @@ static void warn_of_end(struct listener_slot *slot)
 
 void node_listener_tls_warn(struct node *node, struct listener_slot *slot)
 {
-    static const char text[] =
-        "%s:%s: the certificate is the one for trying out; whoever has a copy of its key can read "
-        "along. Set keyfile and certfile to your own";
     struct tls_context *context = listener_tls_context(slot->listener);
-    const char *type = listener_type_name(slot->type);
+    char text[256];
 
     if (context == NULL)
         return;
     warn_of_end(slot);
     if (!tls_context_is_trial(context))
         return;
-    log_write(LOG_LEVEL_WARNING,
-              "[Listener] mqtt:%s:%s uses the certificate for trying out: whoever has a copy of its key can "
-              "read along. Set keyfile and certfile to your own",
-              type, slot->name);
+    snprintf(
+        text, sizeof(text),
+        "listener.%s.%.64s uses the certificate for trying out: whoever has a copy of its key can read along. Set its "
+        "keyfile and certfile to your own",
+        listener_type_name(slot->type), slot->name);
+    log_warning("[Listener] %s", text);
     if (node->state == BROKER_STARTING && (daemon_report_is_remote(node->options->report) || !node->log_to_console))
-        daemon_report_warning(node->options->report, text, type, slot->name);
+        daemon_report_warning(node->options->report, "%s", text);
 }
 
 static void free_retired(struct node_listeners *listeners)

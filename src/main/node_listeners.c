@@ -142,7 +142,7 @@ void node_listener_drop_slot(struct node *node, struct listener_slot *slot)
     free_slot(slot);
 }
 
-void node_listener_retire(struct node *node, struct listener_slot *slot, struct listener *listener)
+void node_listener_retire(struct node *node, struct listener *listener)
 {
     struct retired_listener *retired;
 
@@ -154,7 +154,7 @@ void node_listener_retire(struct node *node, struct listener_slot *slot, struct 
     retired = malloc(sizeof(*retired));
     if (retired == NULL)
         return; /* memory is short: it is never freed, since its clients still use it */
-    *retired = (struct retired_listener){.listener = listener, .slot = slot, .next = node->listeners->retired};
+    *retired = (struct retired_listener){.listener = listener, .next = node->listeners->retired};
     node->listeners->retired = retired;
 }
 
@@ -289,8 +289,7 @@ struct list_texts {
     struct shutdown_count counts[LISTENER_SHUTDOWN_REASON_MAX];
 };
 
-static void fill_row(const struct node_listeners *listeners, const struct listener_slot *slot,
-                     struct listener_row *out_row, struct list_texts *texts)
+static void fill_row(const struct listener_slot *slot, struct listener_row *out_row, struct list_texts *texts)
 {
     const struct listener_options *options = listener_options_of(slot->listener);
     struct listener_shutdown_count found[LISTENER_SHUTDOWN_REASON_MAX];
@@ -309,10 +308,6 @@ static void fill_row(const struct node_listeners *listeners, const struct listen
         .shutdown_count_count = reasons,
         .stopped = !listener_is_open(slot->listener),
     };
-    for (const struct retired_listener *retired = listeners->retired; retired != NULL; retired = retired->next) {
-        if (retired->slot == slot)
-            out_row->current_conn += listener_connection_count(retired->listener);
-    }
 }
 
 static void answer_list(struct loop_post *post)
@@ -325,7 +320,7 @@ static void answer_list(struct loop_post *post)
 
     for (uint32_t i = 0; rows != NULL && texts != NULL && i < slots; i++) {
         if (listeners->slots[i]->listener != NULL) {
-            fill_row(listeners, listeners->slots[i], &rows[count], &texts[count]);
+            fill_row(listeners->slots[i], &rows[count], &texts[count]);
             count++;
         }
     }

@@ -26,7 +26,6 @@ struct listener_slot {
 
 struct retired_listener {
     struct listener *listener;
-    struct listener_slot *slot; /* whose connections they still count as */
     struct retired_listener *next;
 };
 
@@ -54,7 +53,7 @@ MUST_USE int node_listener_add_slot(struct node *node, enum listener_type type, 
 /* Takes the last slot away again: it has no listener. */
 void node_listener_drop_slot(struct node *node, struct listener_slot *slot);
 /* Closes the listener and keeps it until nothing holds it. No worker watches it. */
-void node_listener_retire(struct node *node, struct listener_slot *slot, struct listener *listener);
+void node_listener_retire(struct node *node, struct listener *listener);
 
 /* node_listener_tls.c: begins to look after certificates: changed files, coming ends. -errno. */
 MUST_USE int node_listener_tls_start(struct node *node);

@@ -41,24 +41,23 @@ struct query {
     void *context;
 };
 
-static struct slice copy_text(struct slice from)
-{
-    uint8_t *copy = from.data == NULL ? NULL : malloc(from.len + 1);
-
-    if (copy == NULL)
-        return slice_make(NULL, 0);
-    memcpy(copy, from.data, from.len);
-    return slice_make(copy, from.len);
-}
-
+/* A client whose texts don't fit into memory is left out of the answer. */
 static void store_row(void *context, const struct channel_client *client)
 {
     struct query *query = context;
-    struct stored_row *stored = &query->rows[query->count++];
+    struct stored_row *stored = &query->rows[query->count];
+    struct slice client_id, username;
 
+    if (slice_dup(client->client_id, &client_id) < 0)
+        return;
+    if (slice_dup(client->user_name, &username) < 0) {
+        slice_free(&client_id);
+        return;
+    }
+    query->count++;
     stored->row = (struct client_row){
-        .client_id = copy_text(client->client_id),
-        .username = copy_text(client->user_name),
+        .client_id = client_id,
+        .username = username,
         .connected_at_s = (int64_t)client->connected_at_s,
         .clean_start = client->clean_start,
     };
@@ -69,8 +68,8 @@ static void store_row(void *context, const struct channel_client *client)
 static void free_query(struct query *query)
 {
     for (uint32_t i = 0; i < query->count; i++) {
-        free((void *)(uintptr_t)query->rows[i].row.client_id.data);
-        free((void *)(uintptr_t)query->rows[i].row.username.data);
+        slice_free(&query->rows[i].row.client_id);
+        slice_free(&query->rows[i].row.username);
     }
     free(query->rows);
     free(query);

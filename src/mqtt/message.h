@@ -95,6 +95,12 @@ static inline bool message_expired(const struct message *message, uint64_t now_m
     return message->has_expiry && message_age_ms(message, now_ms) > (uint64_t)message->expiry_interval_s * 1000;
 }
 
+/* The first moment at which message_expired() is true; UINT64_MAX: never. */
+static inline uint64_t message_expires_ms(const struct message *message)
+{
+    return message->has_expiry ? message->created_ms + (uint64_t)message->expiry_interval_s * 1000 + 1 : UINT64_MAX;
+}
+
 /* The interval to send: what is left of it in whole seconds, at least 1 [MQTT-3.3.2-6]. Only with has_expiry. */
 static inline uint32_t message_expiry_left_s(const struct message *message, uint64_t now_ms)
 {

@@ -37,21 +37,27 @@ struct listener_watch {
     bool watching; /* in the epoll set now */
 };
 
+/* What is counted; shared by a listener and those that follow it with other settings. */
+struct listener_tally {
+    _Atomic uint32_t listeners; /* that share it */
+    _Atomic uint32_t connection_count;
+    pthread_mutex_t lock; /* of the counts: taken once per connection's end, and last */
+    struct listener_shutdown_count counts[LISTENER_SHUTDOWN_REASON_MAX];
+    uint32_t counts_used;
+};
+
 struct listener {
     struct listener_options options;
+    struct listener_tally *tally;
     struct tls_context *tls; /* NULL: none */
     void *context;
     listener_accept_fn *on_accept;
     int fd; /* -1: closed */
     struct listener_file file;
     _Atomic bool closing;
-    _Atomic uint32_t connection_count;
     _Atomic uint32_t hold_count;  /* connections, and what is left of ended ones */
     _Atomic uint64_t rate_second; /* the second that rate_count counts */
     _Atomic uint32_t rate_count;
-    pthread_mutex_t counts_lock; /* shutdown counts: once per connection's end; taken last */
-    struct listener_shutdown_count counts[LISTENER_SHUTDOWN_REASON_MAX];
-    uint32_t counts_used;
     struct listener_watch watches[WORKER_COUNT_MAX];
 };
 
@@ -62,6 +68,25 @@ static struct {
     _Atomic bool announced;     /* the log said so: it will also say when it is over */
     _Atomic uint64_t refused;   /* times since it was announced */
 } shortage;
+
+static struct listener_tally *tally_new(void)
+{
+    struct listener_tally *tally = calloc(1, sizeof(*tally));
+
+    if (tally == NULL)
+        return NULL;
+    pthread_mutex_init(&tally->lock, NULL);
+    atomic_store(&tally->listeners, 1);
+    return tally;
+}
+
+static void tally_unref(struct listener_tally *tally)
+{
+    if (tally == NULL || atomic_fetch_sub(&tally->listeners, 1) > 1)
+        return;
+    pthread_mutex_destroy(&tally->lock);
+    free(tally);
+}
 
 static int resolve_unix_path(struct listener_options *options, const char *data_dir)
 {
@@ -89,8 +114,10 @@ int listener_new(struct listener_options *options, const struct listener_places 
     listener->context = context;
     listener->on_accept = on_accept;
     listener->fd = -1;
-    pthread_mutex_init(&listener->counts_lock, NULL);
-    if (options->type == LISTENER_UNIX) {
+    listener->tally = tally_new();
+    if (listener->tally == NULL)
+        err = -ENOMEM;
+    if (err == 0 && options->type == LISTENER_UNIX) {
         err = resolve_unix_path(&listener->options, places->data_dir);
         options->unix_path = listener->options.unix_path;
     }
@@ -267,7 +294,7 @@ static void accept_one(struct listener_watch *watch, int fd, struct sockaddr_sto
     const struct listener_options *options = &listener->options;
 
     atomic_fetch_add(&listener->hold_count, 1);
-    if (atomic_fetch_add(&listener->connection_count, 1) >= options->max_connections) {
+    if (atomic_fetch_add(&listener->tally->connection_count, 1) >= options->max_connections) {
         log_client_limited(LOG_LEVEL_WARNING, (struct slice){0}, NULL,
                            "Failed to start connection on %s: maxlimit (max_connections = %u), closing it",
                            options->bind_text, options->max_connections);
@@ -299,7 +326,7 @@ static bool refuse_last_descriptors(struct listener_watch *watch, int fd)
         return false;
     begin_shortage(listener, 0, worker_now_ms(watch->worker));
     atomic_fetch_add(&listener->hold_count, 1);
-    atomic_fetch_add(&listener->connection_count, 1);
+    atomic_fetch_add(&listener->tally->connection_count, 1);
     refuse(listener, fd, "emfile");
     return true;
 }
@@ -392,7 +419,7 @@ void listener_free(struct listener *listener)
     listener_close(listener);
     tls_context_free(listener->tls);
     listener_options_fini(&listener->options);
-    pthread_mutex_destroy(&listener->counts_lock);
+    tally_unref(listener->tally);
     free(listener);
 }
 
@@ -441,34 +468,43 @@ bool listener_is_closing(const struct listener *listener)
     return atomic_load_explicit(&listener->closing, memory_order_relaxed);
 }
 
+void listener_succeed(struct listener *listener, const struct listener *before)
+{
+    ASSERT(atomic_load(&listener->hold_count) == 0);
+    tally_unref(listener->tally);
+    listener->tally = before->tally;
+    atomic_fetch_add(&listener->tally->listeners, 1);
+}
+
 void listener_release(struct listener *listener, const char *reason)
 {
+    struct listener_tally *tally = listener->tally;
     uint32_t i = 0;
 
-    atomic_fetch_sub(&listener->connection_count, 1);
-    pthread_mutex_lock(&listener->counts_lock);
-    while (i < listener->counts_used && strcmp(listener->counts[i].reason, reason) != 0)
+    atomic_fetch_sub(&tally->connection_count, 1);
+    pthread_mutex_lock(&tally->lock);
+    while (i < tally->counts_used && strcmp(tally->counts[i].reason, reason) != 0)
         i++;
-    if (i == listener->counts_used && i < LISTENER_SHUTDOWN_REASON_MAX)
-        listener->counts[listener->counts_used++] = (struct listener_shutdown_count){.reason = reason};
+    if (i == tally->counts_used && i < LISTENER_SHUTDOWN_REASON_MAX)
+        tally->counts[tally->counts_used++] = (struct listener_shutdown_count){.reason = reason};
     if (i < LISTENER_SHUTDOWN_REASON_MAX)
-        listener->counts[i].count++;
-    pthread_mutex_unlock(&listener->counts_lock);
+        tally->counts[i].count++;
+    pthread_mutex_unlock(&tally->lock);
 }
 
 uint32_t listener_connection_count(const struct listener *listener)
 {
-    return atomic_load(&listener->connection_count);
+    return atomic_load(&listener->tally->connection_count);
 }
 
 uint32_t listener_shutdown_counts(const struct listener *listener, struct listener_shutdown_count *out_counts)
 {
-    struct listener *locked = (struct listener *)(uintptr_t)listener; /* the lock is not part of its value */
+    struct listener_tally *tally = listener->tally;
     uint32_t count;
 
-    pthread_mutex_lock(&locked->counts_lock);
-    count = locked->counts_used;
-    memcpy(out_counts, locked->counts, count * sizeof(*out_counts));
-    pthread_mutex_unlock(&locked->counts_lock);
+    pthread_mutex_lock(&tally->lock);
+    count = tally->counts_used;
+    memcpy(out_counts, tally->counts, count * sizeof(*out_counts));
+    pthread_mutex_unlock(&tally->lock);
     return count;
 }

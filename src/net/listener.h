@@ -47,6 +47,9 @@ MUST_USE int listener_open(struct listener *listener, char error[LISTENER_ERROR_
 /* Takes the open socket of `from`, which no worker watches, when both have the same address; peers that wait to be accepted stay.
  * False: it can't be. Thread: control. */
 bool listener_take_socket(struct listener *listener, struct listener *from);
+/* `listener`, new and not watched yet, takes the place of `before`: from now on they count as one, the connections and their
+ * ends, and max_connections of each holds for all. Thread: control. */
+void listener_succeed(struct listener *listener, const struct listener *before);
 /* Lets `worker` accept. -errno. Thread: owner (that worker). */
 MUST_USE int listener_watch(struct listener *listener, struct worker *worker);
 /* `worker` accepts no more. Not watching is fine. Thread: owner (that worker). */
@@ -73,7 +76,7 @@ void listener_hold(struct listener *listener);
 void listener_drop(struct listener *listener);
 /* Does a connection hold the listener, ended or not? Thread: control, when no worker watches it. */
 bool listener_is_held(const struct listener *listener);
-/* Connections now. Thread: any. */
+/* Connections now, with those of the listeners it succeeded. Thread: any. */
 uint32_t listener_connection_count(const struct listener *listener);
 
 /* Its clients are being closed: one that is on its way to another worker is closed when it gets there. Thread: any. */

@@ -410,10 +410,11 @@ static const char *no_header(uint8_t first)
 {
     switch (first) {
     case 0x10: /* CONNECT */
-        return "no PROXY header: MQTT came first; does the balancer send one, or is this a client that connects directly?";
+        return "no PROXY header: MQTT came first (a client that connects directly, or a balancer that sends no header)";
     case 0x16: /* a TLS record of type handshake */
-        return "no PROXY header: TLS came first; does the balancer send one, or is this a client that connects directly?";
-    case 'G': return "no PROXY header: it looks like an HTTP request; does the balancer send one?";
+        return "no PROXY header: TLS came first (a client that connects directly, or a balancer that sends no header)";
+    case 'G':
+        return "no PROXY header: HTTP came first (a client that connects directly, or a balancer that sends no header)";
     default: return "no PROXY header: the first byte is neither 'P' (version 1) nor CR (version 2)";
     }
 }

@@ -373,12 +373,14 @@ int stream_leave(struct stream_pool *pool, struct stream *stream)
 
 bool stream_shut(struct stream_pool *pool, struct stream *stream)
 {
-    if (stream->pending_bytes == 0) { /* else what is above a goodbye goes first */
-        for (struct stream_layer *layer = stream->layer; layer != NULL && !stream->failed; layer = layer->below) {
-            layer->ops->shut(pool, stream, layer); /* the second time does nothing */
-            if (layer->held_bytes > 0 && layer->ops->flush(pool, stream, layer) < 0)
-                break; /* a goodbye of the layer below comes after this one */
-        }
+    if (stream->pending_bytes > 0 && stream_flush(pool, stream) < 0)
+        return false;
+    if (stream->pending_bytes > 0) /* what is above a goodbye goes first */
+        return false;
+    for (struct stream_layer *layer = stream->layer; layer != NULL && !stream->failed; layer = layer->below) {
+        layer->ops->shut(pool, stream, layer); /* the second time does nothing */
+        if (layer->held_bytes > 0 && layer->ops->flush(pool, stream, layer) < 0)
+            break; /* a goodbye of the layer below comes after this one */
     }
     if (stream_pending_bytes(stream) > 0 && stream_flush(pool, stream) < 0)
         return false;

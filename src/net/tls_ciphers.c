@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <openssl/err.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,13 +17,14 @@ struct cipher_words {
     char *list;   /* for TLS 1.2 and below */
     char *suites; /* for TLS 1.3 */
     char *skipped;
+    size_t size; /* of each */
 };
 
-static void join(char *text, const char *separator, const char *word)
+static void join(char *text, size_t size, const char *separator, const char *word)
 {
-    if (text[0] != '\0')
-        strcat(text, separator);
-    strcat(text, word);
+    size_t used = strlen(text);
+
+    snprintf(text + used, size - used, "%s%s", used == 0 ? "" : separator, word);
 }
 
 /* Does `probe`, which was given the word, have a TLS 1.3 cipher of this name? */
@@ -58,17 +60,16 @@ static int word_add(struct tls_loader *loader, SSL_CTX *probe, const char *word,
 
     if (strncmp(word, "TLS_", 4) == 0) {
         bool known = SSL_CTX_set_ciphersuites(probe, word) == 1 && has_suite(probe, word);
-        join(known ? words->suites : words->skipped, known ? ":" : ", ", word);
+        join(known ? words->suites : words->skipped, words->size, known ? ":" : ", ", word);
     } else if (strchr("!-+@", word[0]) != NULL) {
-        join(words->list, ":", word); /* an instruction: makes sense only within the whole list */
+        join(words->list, words->size, ":", word); /* an instruction: makes sense only within the whole list */
     } else {
-        strcpy(probed, word);
-        strcat(probed, NO_NULL_CIPHERS);
+        snprintf(probed, sizeof(probed), "%s%s", word, NO_NULL_CIPHERS);
         bool known = SSL_CTX_set_cipher_list(probe, probed) == 1;
         if (known && psk && !only_psk(probe))
             return tls_fail(loader, -EINVAL, "psk_ciphers",
                             "%s is no cipher with a pre-shared key: PSK-AES128-CBC-SHA is", word);
-        join(known ? words->list : words->skipped, known ? ":" : ", ", word);
+        join(known ? words->list : words->skipped, words->size, known ? ":" : ", ", word);
     }
     ERR_clear_error();
     return 0;
@@ -106,8 +107,9 @@ static int words_apply(struct tls_loader *loader, SSL_CTX *ssl, const char *key,
                         "OpenSSL has no cipher of these: %s; `openssl ciphers -s` lists what it has", words->skipped);
     if (words->list[0] == '\0')
         SSL_CTX_set_options(ssl, SSL_OP_NO_TLSv1 | SSL_OP_NO_TLSv1_1 | SSL_OP_NO_TLSv1_2);
-    strcat(words->list, NO_NULL_CIPHERS);
-    if (words->list[0] != ':' && SSL_CTX_set_cipher_list(ssl, words->list) != 1)
+    if (words->list[0] != '\0')
+        join(words->list, words->size, "", NO_NULL_CIPHERS);
+    if (words->list[0] != '\0' && SSL_CTX_set_cipher_list(ssl, words->list) != 1)
         return tls_fail(loader, -EINVAL, key, "no usable cipher is left: %s", tls_openssl_reason());
     if (words->suites[0] != '\0' && SSL_CTX_set_ciphersuites(ssl, words->suites) != 1)
         return tls_fail(loader, -EINVAL, key, "cannot use %s: %s", words->suites, tls_openssl_reason());
@@ -123,7 +125,7 @@ static int ciphers_apply(struct tls_loader *loader, SSL_CTX *ssl, const char *ke
 
     if (memory == NULL)
         return tls_fail(loader, -ENOMEM, key, "no memory");
-    words = (struct cipher_words){.list = memory, .suites = memory + size, .skipped = memory + 2 * size};
+    words = (struct cipher_words){.list = memory, .suites = memory + size, .skipped = memory + 2 * size, .size = size};
     err = words_sort(loader, text, &words);
     if (err == 0)
         err = words_apply(loader, ssl, key, &words);

@@ -271,6 +271,7 @@ static int base_make(struct tls_loader *loader, SSL_CTX **out_ssl)
         SSL_CTX_set_options(ssl, SSL_OP_CIPHER_SERVER_PREFERENCE);
     SSL_CTX_set_mode(ssl, SSL_MODE_RELEASE_BUFFERS);
     SSL_CTX_set_read_ahead(ssl, 0);
+    SSL_CTX_set_keylog_callback(ssl, tls_layer_on_key_log);
     SSL_CTX_set_max_cert_list(ssl, CERTIFICATES_BYTES_MAX);
     sessions_apply(loader, ssl);
     err = tls_ciphers_apply(loader, ssl);
@@ -398,7 +399,7 @@ int tls_context_new(const struct tls_options *options, const char *home, struct 
 
 int tls_context_reload(struct tls_context *context, char error[TLS_ERROR_MAX])
 {
-    struct tls_files *fresh, *old;
+    struct tls_files *fresh = NULL, *old;
     int err = load(context, &fresh, error);
 
     if (err < 0)

@@ -92,22 +92,29 @@ static int read_all(int fd, size_t size, char **out_text, size_t *out_len)
     return 0;
 }
 
-static int open_and_read(struct tls_loader *loader, const char *key, const char *path, char **out_text, size_t *out_len)
+static int read_open_file(struct tls_loader *loader, const char *key, const char *path, int fd, char **out_text,
+                          size_t *out_len)
 {
     struct stat seen;
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    int err = fd < 0 || fstat(fd, &seen) < 0 ? -errno : 0;
+    int err;
 
-    if (err < 0)
-        tls_fail(loader, err, key, "cannot read %s: %s", path, strerror(-err));
-    else if (!S_ISREG(seen.st_mode))
-        err = tls_fail(loader, -EINVAL, key, "%s is not a file", path);
-    else if (seen.st_size > (off_t)TLS_FILE_BYTES_MAX)
-        err = tls_fail(loader, -EINVAL, key, "%s has more than %u bytes", path, TLS_FILE_BYTES_MAX);
-    else if ((err = watch(loader->files, path, &seen)) < 0)
-        tls_fail(loader, err, key, "no memory for %s", path);
-    else if ((err = read_all(fd, (size_t)seen.st_size, out_text, out_len)) < 0)
-        tls_fail(loader, err, key, "cannot read %s: %s", path, strerror(-err));
+    if (fd < 0 || fstat(fd, &seen) < 0)
+        return tls_fail(loader, -errno, key, "cannot read %s: %s", path, strerror(errno));
+    if (!S_ISREG(seen.st_mode))
+        return tls_fail(loader, -EINVAL, key, "%s is not a file", path);
+    if (seen.st_size > (off_t)TLS_FILE_BYTES_MAX)
+        return tls_fail(loader, -EINVAL, key, "%s has more than %u bytes", path, TLS_FILE_BYTES_MAX);
+    if (watch(loader->files, path, &seen) < 0)
+        return tls_fail(loader, -ENOMEM, key, "no memory for %s", path);
+    err = read_all(fd, (size_t)seen.st_size, out_text, out_len);
+    return err < 0 ? tls_fail(loader, err, key, "cannot read %s: %s", path, strerror(-err)) : 0;
+}
+
+static int open_and_read(struct tls_loader *loader, const char *key, const char *path, char **out_text, size_t *out_len)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a FIFO must not keep us waiting */
+    int err = read_open_file(loader, key, path, fd, out_text, out_len);
+
     if (fd >= 0)
         close(fd);
     return err;
@@ -161,8 +168,8 @@ int tls_certificates_read(struct tls_loader *loader, const char *key, const char
                           STACK_OF(X509) * *out_certificates)
 {
     STACK_OF(X509) *certificates = sk_X509_new_null();
-    char *text;
-    size_t len;
+    char *text = NULL;
+    size_t len = 0;
     BIO *bio;
     X509 *certificate;
     int err = bio_open(loader, key, path, &text, &len, &bio);
@@ -206,8 +213,8 @@ static int on_passphrase(char *out, int size, int writing, void *was_asked)
 int tls_key_read(struct tls_loader *loader, const char *key, const char *path, EVP_PKEY **out_key)
 {
     bool encrypted = false;
-    char *text;
-    size_t len;
+    char *text = NULL;
+    size_t len = 0;
     BIO *bio;
     EVP_PKEY *read_key;
     int err = bio_open(loader, key, path, &text, &len, &bio);
@@ -234,8 +241,8 @@ int tls_key_read(struct tls_loader *loader, const char *key, const char *path, E
 int tls_crls_read(struct tls_loader *loader, const char *key, const char *path)
 {
     int count = 0;
-    char *text;
-    size_t len;
+    char *text = NULL;
+    size_t len = 0;
     BIO *bio;
     X509_CRL *crl;
     int err = bio_open(loader, key, path, &text, &len, &bio);
@@ -264,8 +271,8 @@ int tls_crls_read(struct tls_loader *loader, const char *key, const char *path)
 
 int tls_dh_read(struct tls_loader *loader, const char *key, const char *path, SSL_CTX *ssl)
 {
-    char *text;
-    size_t len;
+    char *text = NULL;
+    size_t len = 0;
     BIO *bio;
     EVP_PKEY *parameters;
     int err = bio_open(loader, key, path, &text, &len, &bio);

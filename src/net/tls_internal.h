@@ -109,7 +109,9 @@ bool tls_context_handshake_begin(struct tls_context *context);
 void tls_context_handshake_end(struct tls_context *context);
 
 extern const struct stream_layer_ops tls_layer_ops;
-/* OpenSSL's connection, NULL before the first byte. Thread: owner. */
-SSL *tls_layer_ssl(const struct stream_layer *layer);
+/* The client's certificate with a reference, which the caller frees; NULL: there is none. Thread: owner. */
+X509 *tls_layer_peer(const struct stream_layer *layer);
+/* OpenSSL tells secrets of a handshake: for tls_records. Thread: owner. */
+void tls_layer_on_key_log(const SSL *ssl, const char *line);
 
 #endif

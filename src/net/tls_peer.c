@@ -43,18 +43,18 @@ static bool write_subject(BIO *bio, const X509_NAME *subject)
 
 bool tls_layer_peer_name(const struct stream_layer *layer, enum tls_name kind, struct buffer *out)
 {
-    SSL *ssl;
     X509 *certificate;
     BIO *bio;
     bool good;
 
     while (layer != NULL && layer->ops != &tls_layer_ops)
         layer = layer->below;
-    ssl = layer == NULL ? NULL : tls_layer_ssl(layer);
-    certificate = ssl == NULL ? NULL : SSL_get0_peer_certificate(ssl);
+    certificate = layer == NULL ? NULL : tls_layer_peer(layer);
     bio = certificate == NULL ? NULL : BIO_new(BIO_s_mem());
-    if (bio == NULL)
+    if (bio == NULL) {
+        X509_free(certificate);
         return false;
+    }
     if (kind == TLS_NAME_CN)
         good = write_common_names(bio, X509_get_subject_name(certificate));
     else if (kind == TLS_NAME_DN)
@@ -67,6 +67,7 @@ bool tls_layer_peer_name(const struct stream_layer *layer, enum tls_name kind, s
         good = name.len > 0 && memchr(name.data, '\0', name.len) == NULL;
     good = good && buffer_append(out, name) == 0;
     BIO_free(bio);
+    X509_free(certificate);
     ERR_clear_error();
     return good;
 }

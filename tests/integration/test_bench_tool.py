@@ -6,9 +6,12 @@ EMQX_BENCH names the program (default: the one in build/release).
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
+import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -34,9 +37,10 @@ def bench(*arguments):
 class Target:
     """A broker to measure: where it listens and its process."""
 
-    def __init__(self, port, pid=None):
+    def __init__(self, port, pid=None, process=None):
         self.port = port
         self.pid = pid
+        self.process = process
 
     def load(self, tmp_path, *arguments, seconds=1):
         """Runs `load` and returns (exit code, summary or None, all it printed)."""
@@ -54,7 +58,7 @@ def free_port():
 
 
 def wait_for_listener(port, process):
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         assert process.poll() is None, "mosquitto ended"
         with socket.socket() as probe:
@@ -65,7 +69,7 @@ def wait_for_listener(port, process):
 
 
 @contextlib.contextmanager
-def running_mosquitto(directory, **settings):
+def running_mosquitto(directory, extra="", **settings):
     port = free_port()
     config = directory / "mosquitto.conf"
     lines = {"listener": f"{port} 127.0.0.1", "allow_anonymous": "true", "persistence": "false",
@@ -73,11 +77,11 @@ def running_mosquitto(directory, **settings):
     if os.getuid() == 0:
         lines["user"] = "root"
     lines.update(settings)
-    config.write_text("".join(f"{key} {value}\n" for key, value in lines.items()))
+    config.write_text("".join(f"{key} {value}\n" for key, value in lines.items()) + extra)
     process = subprocess.Popen([MOSQUITTO, "-c", str(config)], stderr=subprocess.DEVNULL)
     try:
         wait_for_listener(port, process)
-        yield Target(port, process.pid)
+        yield Target(port, process.pid, process)
     finally:
         process.terminate()
         process.wait(timeout=10)
@@ -361,6 +365,247 @@ def test_a_signal_ends_with_the_summary(mosquitto):
     assert "2 made, 0 failed" in rest
 
 
+# ---- TLS and WebSocket
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory):
+    """An authority, a broker's and a client's certificate of it, and another authority."""
+    directory = tmp_path_factory.mktemp("certificates")
+
+    def openssl(*arguments):
+        subprocess.run(["openssl", *arguments], cwd=directory, check=True, capture_output=True, timeout=TIMEOUT_S)
+
+    for name in ("ca", "other"):
+        openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj",
+                f"/CN={name}", "-keyout", f"{name}.key", "-out", f"{name}.pem")
+    for name in ("broker", "client"):
+        openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", f"/CN={name}", "-keyout",
+                f"{name}.key", "-out", f"{name}.csr")
+        openssl("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2",
+                "-out", f"{name}.pem")
+    (directory / "psk").write_text("joe:0102030405060708\n")
+    return directory
+
+
+@pytest.fixture(scope="module")
+def secure(tmp_path_factory, certificates):
+    """mosquitto's port for each transport."""
+    ports = {name: free_port() for name in ("tls", "mutual", "psk", "ws", "wss")}
+    server = f"certfile {certificates}/broker.pem\nkeyfile {certificates}/broker.key\n"
+    extra = (f"listener {ports['tls']} 127.0.0.1\n{server}"
+             f"listener {ports['mutual']} 127.0.0.1\n{server}cafile {certificates}/ca.pem\nrequire_certificate true\n"
+             f"listener {ports['psk']} 127.0.0.1\npsk_hint hint\npsk_file {certificates}/psk\n"
+             f"listener {ports['ws']} 127.0.0.1\nprotocol websockets\n"
+             f"listener {ports['wss']} 127.0.0.1\nprotocol websockets\n{server}")
+    with running_mosquitto(tmp_path_factory.mktemp("secure"), extra) as target:
+        for port in ports.values():
+            wait_for_listener(port, target.process)
+        yield {name: Target(port, target.pid) for name, port in ports.items()}
+
+
+TRANSPORT_OPTIONS = {"tls": ["--ssl"], "ws": ["--ws"], "wss": ["--ssl", "--ws"]}
+
+
+@pytest.mark.parametrize("qos", [0, 1, 2])
+@pytest.mark.parametrize("pattern", ["pair", "fan-out"])
+@pytest.mark.parametrize("transport", ["tls", "ws", "wss"])
+def test_every_message_arrives_over_each_transport(secure, tmp_path, transport, pattern, qos):
+    code, summary, text = secure[transport].load(tmp_path, "--pattern", pattern, "--subscribers", 10, "--publishers",
+                                                 10 if pattern == "pair" else 1, "-q", qos, "-F", 20,
+                                                 *TRANSPORT_OPTIONS[transport])
+    assert code == 0, text
+    assert summary["transport"] == transport
+    assert summary["check"]["ok"] and summary["check"]["delivered"] > 100
+    assert ("tls" in summary) == (transport != "ws")
+
+
+def test_a_payload_of_many_tls_records_passes(secure, tmp_path):
+    code, summary, text = secure["tls"].load(tmp_path, "--ssl", "--pattern", "pair", "--publishers", 1, "--subscribers", 1,
+                                             "--size", 3_000_000, "--window", 2, "-q", 1)
+    assert code == 0, text
+    assert summary["check"]["delivered"] >= 2
+
+
+def conn(tmp_path, port, *arguments, count=20):
+    """Runs `conn` and returns what it printed and its summary."""
+    path = tmp_path / "conn.json"
+    done = bench("conn", "-h", "127.0.0.1", "-p", port, "-c", count, "-i", 0, "--duration", 1, "--json", path, *arguments)
+    return done.stdout + done.stderr, json.loads(path.read_text()) if path.exists() else None
+
+
+def test_a_payload_of_many_reads_passes_over_websocket(secure, tmp_path):
+    code, summary, text = secure["ws"].load(tmp_path, "--ws", "--pattern", "pair", "--publishers", 1, "--subscribers", 1,
+                                            "--size", 20_000, "--window", 2, "-q", 1)
+    assert code == 0, text
+    assert summary["check"]["delivered"] >= 2
+
+
+@pytest.mark.parametrize("version", ["1.2", "1.3"])
+def test_handshakes_are_counted_and_of_the_version_asked_for(secure, tmp_path, version):
+    text, summary = conn(tmp_path, secure["tls"].port, "-S", "--tls-version", version)
+    assert summary["connect_succ"] == 20, text
+    assert summary["tls"]["cipher"].startswith(f"TLSv{version}, ")
+    assert summary["tls"]["full"]["count"] == 20 and summary["tls"]["full"]["per_s"] > 0
+    assert summary["tls"]["resumed"]["count"] == 0
+    assert "20 full handshakes" in text and "resumed" not in text
+
+
+@pytest.mark.parametrize("version", ["tlsv1.2", "tlsv1.3"])
+def test_sessions_are_resumed_after_the_first_handshake(secure, tmp_path, version):
+    text, summary = conn(tmp_path, secure["tls"].port, "-S", "true", "--ssl-version", version, "--reuse-sessions", "true")
+    assert summary["connect_succ"] == 20, text
+    assert summary["tls"]["full"]["count"] == 1
+    assert summary["tls"]["resumed"]["count"] == 19 and summary["tls"]["resumed"]["per_s"] > 0
+    assert "1 full handshakes" in text and "19 resumed handshakes" in text
+
+
+@pytest.mark.parametrize("cipher, options", [
+    ("ECDHE-ECDSA-AES128-GCM-SHA256", ["--tls-version", "1.2"]),
+    ("TLS_CHACHA20_POLY1305_SHA256", []),
+])
+def test_the_cipher_asked_for_is_used(secure, tmp_path, cipher, options):
+    text, summary = conn(tmp_path, secure["tls"].port, "-S", "--ciphers", cipher, *options, count=1)
+    assert summary["tls"]["cipher"].endswith(f", {cipher}"), text
+
+
+def test_a_client_certificate_is_shown(secure, certificates, tmp_path):
+    text, summary = conn(tmp_path, secure["mutual"].port, "-S", "--certfile", certificates / "client.pem", "--keyfile",
+                         certificates / "client.key", "--cacertfile", certificates / "ca.pem", count=3)
+    assert summary["connect_succ"] == 3, text
+
+
+def test_a_missing_client_certificate_is_told(secure, tmp_path):
+    text, summary = conn(tmp_path, secure["mutual"].port, "-S", count=3)
+    assert summary["connect_succ"] == 0 and summary["connect_fail"] == 3, text
+    assert "TLS: tlsv13 alert certificate required" in summary["first_fault"]
+
+
+def test_a_broker_of_another_authority_is_refused(secure, certificates, tmp_path):
+    text, summary = conn(tmp_path, secure["tls"].port, "-S", "--cacertfile", certificates / "other.pem", count=3)
+    assert summary["connect_fail"] == 3, text
+    assert summary["first_fault"].startswith("TLS: the broker's certificate: unable to get")
+    text, summary = conn(tmp_path, secure["tls"].port, "-S", "--cacertfile", certificates / "ca.pem", count=3)
+    assert summary["connect_succ"] == 3, text
+
+
+def test_a_pre_shared_key_opens_the_door(secure, tmp_path):
+    text, summary = conn(tmp_path, secure["psk"].port, "-S", "--psk-identity", "joe", "--psk", "0102030405060708", count=3)
+    assert summary["connect_succ"] == 3, text
+    assert summary["tls"]["full"]["count"] == 3
+    text, summary = conn(tmp_path, secure["psk"].port, "-S", "--psk-identity", "joe", "--psk", "08070605", count=3)
+    assert summary["connect_succ"] == 0 and summary["first_fault"].startswith("TLS: "), text
+
+
+def test_pub_and_sub_work_over_websocket(secure, tmp_path):
+    summary = tmp_path / "sub.json"
+    common = ["-h", "127.0.0.1", "-p", str(secure["ws"].port), "--ws", "-q", "1", "-i", "0"]
+    sub = subprocess.Popen([str(BENCH), "sub", *common, "-c", "2", "-t", "over/ws", "-L", "40", "--json", str(summary)],
+                           stdout=subprocess.PIPE, text=True)
+    try:
+        assert any("s sub total=2 " in line for line in sub.stdout)
+        done = bench("pub", *common, "-c", 2, "-I", 1, "-t", "over/ws", "-s", 64, "-L", 20)
+        assert done.returncode == 0, done.stderr
+        sub.communicate(timeout=TIMEOUT_S)
+    finally:
+        sub.kill()
+    assert json.loads(summary.read_text())["recv"] == 40
+
+
+class WebSocketRelay(FaultyRelay):
+    """The same broker behind WebSocket. It cuts what it sends into frames of odd sizes and writes, with pings among them,
+    and checks what it gets: every frame masked, one frame a flush, pings answered. `answer`: the head of another response.
+    """
+
+    PING = b"are you there?"
+
+    def __init__(self, answer=None):
+        super().__init__(None)
+        self.answer = answer
+        self.request = b""
+        self.pongs = []
+        self.frames = 0
+        self.masks = set()
+        self.sent = 0
+
+    async def _serve(self, reader, writer):
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            self.request = await reader.readuntil(b"\r\n\r\n")
+            key = re.search(rb"Sec-WebSocket-Key: (.*)\r\n", self.request)[1]
+            accept = base64.b64encode(hashlib.sha1(key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest())
+            writer.write(self.answer or b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                         b"sec-websocket-accept: " + accept + b"\r\nSec-WebSocket-Protocol: mqtt\r\n\r\n")
+            stream = bytearray()
+            while True:
+                stream += await self._frame(reader)
+                while len(stream) >= 2 and len(stream) >= 2 + stream[1]:
+                    assert stream[1] < 128
+                    packet = bytes(stream[:2 + stream[1]])
+                    del stream[:len(packet)]
+                    self._packet(packet[0] >> 4, packet, Framer(self, writer))
+
+    async def _frame(self, reader):
+        """The payload of the next frame, b"" for a control frame."""
+        head = await reader.readexactly(2)
+        assert head[1] & 0x80, "a frame without a mask"
+        length = head[1] & 0x7F
+        if length >= 126:
+            length = int.from_bytes(await reader.readexactly(2 if length == 126 else 8), "big")
+        mask = await reader.readexactly(4)
+        masked = await reader.readexactly(length)
+        payload = bytes(byte ^ mask[i % 4] for i, byte in enumerate(masked))
+        self.frames += 1
+        self.masks.add(mask)
+        if head[0] == 0x8A:
+            self.pongs.append(payload)
+        return payload if head[0] == 0x82 else b""
+
+
+class Framer:
+    """Writes bytes as binary messages of two fragments with a ping between them, in writes of seven bytes."""
+
+    def __init__(self, relay, writer):
+        self.relay = relay
+        self.writer = writer
+
+    def write(self, data):
+        self.relay.sent += 1
+        middle = self.relay.sent % len(data)
+        ping = bytes([0x89, len(WebSocketRelay.PING)]) + WebSocketRelay.PING if self.relay.sent % 5 == 0 else b""
+        frames = bytes([0x02, middle]) + data[:middle] + ping + bytes([0x80, len(data) - middle]) + data[middle:]
+        for at in range(0, len(frames), 7):
+            self.writer.write(frames[at:at + 7])
+
+
+def test_fragments_and_pings_of_a_websocket_are_understood(tmp_path):
+    with (server := WebSocketRelay()) as relay:
+        code, summary, text = Target(relay.port).load(
+            tmp_path, "-V", 4, "--ws", "--ws-path", "/other?a=b", "--pattern", "pair", "--publishers", 1, "--subscribers", 1,
+            "--size", 24, "--window", 8, "--topic-prefix", "t")
+    assert code == 0, text
+    assert summary["check"]["delivered"] == summary["check"]["sent"] > 100
+    assert server.request.startswith(b"GET /other?a=b HTTP/1.1\r\n")
+    assert b"\r\nSec-WebSocket-Protocol: mqtt\r\n" in server.request
+    assert server.pongs and set(server.pongs) == {WebSocketRelay.PING}
+    assert len(server.masks) == 2, "a key a connection"
+
+
+@pytest.mark.parametrize("answer, why", [
+    (b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", "WebSocket: refused: HTTP/1.1 404 Not Found"),
+    (b"HTTP/1.1 101 Switching Protocols\r\nSec-WebSocket-Accept: nonsense\r\n\r\n", "lacks the right Sec-WebSocket-Accept"),
+])
+def test_a_refused_upgrade_is_told(tmp_path, answer, why):
+    with WebSocketRelay(answer) as relay:
+        text, summary = conn(tmp_path, relay.port, "--ws", count=1)
+    assert summary["connect_fail"] == 1 and why in text
+
+
+def test_tls_to_a_plain_port_is_told(mosquitto, tmp_path):
+    text, summary = conn(tmp_path, mosquitto.port, "-S", count=2)
+    assert summary["connect_succ"] == 0 and summary["connect_fail"] == 2, text
+    assert summary["first_fault"] != ""
+
+
 # ---- command line
 
 
@@ -368,7 +613,7 @@ def test_help_lists_the_options_of_emqtt_bench():
     done = bench("pub", "--help")
     assert done.returncode == 0
     for option in ("-h,", "-p,", "-V,", "-c,", "-n,", "-i,", "-I,", "-t,", "-s,", "-q,", "-r,", "-u,", "-P,", "-k,", "-C,",
-                   "-x,", "-w,", "-L,"):
+                   "-x,", "-w,", "-L,", "-S,", "--certfile ", "--keyfile ", "--cacertfile ", "--ssl-version ", "--ws "):
         assert option in done.stdout
 
 
@@ -382,6 +627,13 @@ def test_help_lists_the_options_of_emqtt_bench():
     (["conn", "-c"], "--count needs a value"),
     (["load", "--pattern", "zigzag"], "--pattern must be"),
     (["load", "--size", "8"], "at least 24"),
+    (["conn", "--psk", "00"], "options of TLS need --ssl"),
+    (["conn", "-S", "--psk", "00"], "--psk-identity and --psk belong together"),
+    (["conn", "-S", "--psk-identity", "joe", "--psk", "key"], "must be hexadecimal"),
+    (["conn", "-S", "--tls-version", "2"], "must be 1.0, 1.1, 1.2 or 1.3"),
+    (["conn", "-S", "--ciphers", "none-such"], "no cipher match"),
+    (["conn", "-S", "--cacertfile", "/none/such"], "--cacertfile '/none/such': "),
+    (["conn", "-S", "--keyfile", "key.pem"], "needs --certfile"),
     (["load", "--pattern", "pair", "--publishers", "3"], "as many --publishers"),
 ])
 def test_a_bad_command_line_says_what_is_wrong(arguments, message):

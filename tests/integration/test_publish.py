@@ -241,6 +241,23 @@ def test_an_expired_retained_message_is_not_sent(broker, topic):
     reader.expect_nothing()
 
 
+@pytest.mark.slow
+@pytest.mark.emqc
+@pytest.mark.config({"broker.max_retained_messages": "20"})
+def test_expired_retained_messages_make_room_for_others(broker, topic):
+    client = broker.connect()
+    for number in range(20):
+        client.publish(f"{topic}/{number}", b"x", 1, retain=True, properties={Prop.MESSAGE_EXPIRY_INTERVAL: 1})
+    client.publish(f"{topic}/late", b"refused", 1, retain=True)
+    client.subscribe(f"{topic}/late")
+    client.expect_nothing()
+    client.unsubscribe(f"{topic}/late")
+    wait_for_delay(broker, 2)  # nobody asks for the expired ones
+    client.publish(f"{topic}/late", b"kept", 1, retain=True)
+    client.subscribe(f"{topic}/late")
+    client.expect_publish(f"{topic}/late", b"kept", retain=True)
+
+
 @pytest.mark.mqtt5("MQTT-3.4.2-1")
 @pytest.mark.emqc
 @pytest.mark.parametrize("qos", [1, 2])

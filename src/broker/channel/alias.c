@@ -14,7 +14,8 @@ struct alias {
 
 struct alias_table {
     uint16_t alias_max;
-    uint16_t next; /* assigned next, 0-based */
+    uint16_t next;  /* assigned next, 0-based */
+    uint32_t bytes; /* of all topics */
     struct alias aliases[];
 };
 
@@ -56,10 +57,15 @@ static uint32_t topic_hash(struct slice topic)
 int alias_table_set(struct alias_table *table, uint16_t alias, struct slice topic)
 {
     struct alias *entry = &table->aliases[alias - 1];
-    uint8_t *copy = malloc(topic.len);
+    uint32_t bytes = table->bytes - entry->len + (uint32_t)topic.len;
+    uint8_t *copy;
 
+    if (bytes > ALIAS_BYTES_MAX)
+        return -ENOSPC;
+    copy = malloc(topic.len);
     if (copy == NULL)
         return -ENOMEM;
+    table->bytes = bytes;
     memcpy(copy, topic.data, topic.len);
     free(entry->topic); /* `topic` may have pointed there */
     topic = slice_make(copy, topic.len);

@@ -49,8 +49,9 @@ struct channel_client {
     uint8_t version;
 };
 
-/* Visits connected clients of this worker with a sequence number above `*cursor`, at most `limit`; `*cursor` is
- * then the last one's. Returns false when there are no more. Thread: worker. */
+/* Visits connected clients of this worker with a sequence number above `*cursor` (0: all), at most `limit` (at least 1) and
+ * perhaps none, as a slice looks at a bounded number of connections; `*cursor` is then where the next slice goes on. Returns
+ * false when there are no more. Thread: worker. */
 bool channel_visit(struct worker *worker, uint64_t *cursor, uint32_t limit,
                    void (*visit)(void *context, const struct channel_client *client), void *context);
 /* The same for one client ID. False when it is not connected. Thread: worker. */

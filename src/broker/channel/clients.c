@@ -1,10 +1,17 @@
 /*
  * clients: what commands and the shutdown do with a worker's connections: list, kick, close.
+ *
+ * A listing comes slice by slice and knows only the sequence number that it has reached. So that the next slice need not
+ * walk there from the head, the worker keeps a mark for each listing: the last connection that it has passed. When that
+ * one leaves the list, its mark moves to the one before. A mark that is lost costs the walk from the nearest one.
  */
 #include "broker/channel/channel.h"
 #include "broker/channel/connection.h"
 
 #include "base/clock.h"
+
+#define LOOKED_AT_MAX                                                                                                  \
+    2000 /* connections in one slice of a listing, the ones among them that are not connected yet too */
 
 static void visit_connection(const struct connection *connection,
                              void (*visit)(void *context, const struct channel_client *client), void *context)
@@ -24,20 +31,86 @@ static void visit_connection(const struct connection *connection,
     visit(context, &client);
 }
 
+void connection_list_unmark(struct channel_worker *host, const struct connection *connection)
+{
+    for (uint32_t i = 0; i < LIST_MARKS_MAX; i++) {
+        if (host->marks[i].after == connection)
+            host->marks[i].after = connection->prev;
+    }
+}
+
+/* The mark that is the nearest to `sequence` and not past it, or NULL. */
+static struct list_mark *find_mark(struct channel_worker *host, uint64_t sequence)
+{
+    struct list_mark *nearest = NULL;
+
+    for (uint32_t i = 0; i < LIST_MARKS_MAX && host->mark_count > 0; i++) {
+        struct list_mark *mark = &host->marks[i];
+        if (mark->sequence != 0 && mark->sequence <= sequence &&
+            (nearest == NULL || mark->sequence > nearest->sequence))
+            nearest = mark;
+    }
+    return nearest;
+}
+
+/* The first connection after `sequence`, or NULL. `*out_mark` is that listing's own mark, or NULL. */
+static struct connection *find_after(struct channel_worker *host, uint64_t sequence, struct list_mark **out_mark)
+{
+    struct list_mark *mark = find_mark(host, sequence);
+    struct connection *connection = mark == NULL || mark->after == NULL ? host->head : mark->after->next;
+
+    *out_mark = mark != NULL && sequence != 0 && mark->sequence == sequence ? mark : NULL;
+    while (connection != NULL && connection->sequence <= sequence)
+        connection = connection->next;
+    return connection;
+}
+
+/* A mark that is not used, else the one not used for longest. */
+static struct list_mark *take_mark(struct channel_worker *host)
+{
+    struct list_mark *oldest = &host->marks[0];
+
+    for (uint32_t i = 0; i < LIST_MARKS_MAX; i++) {
+        struct list_mark *mark = &host->marks[i];
+        if (mark->sequence == 0) {
+            host->mark_count++;
+            return mark;
+        }
+        if (mark->used < oldest->used)
+            oldest = mark;
+    }
+    return oldest;
+}
+
 bool channel_visit(struct worker *worker, uint64_t *cursor, uint32_t limit,
                    void (*visit)(void *context, const struct channel_client *client), void *context)
 {
-    struct connection *connection = broker_worker_of(worker)->channel->head;
+    struct channel_worker *host = broker_worker_of(worker)->channel;
+    struct list_mark *mark;
+    struct connection *connection = find_after(host, *cursor, &mark), *last = NULL;
 
-    for (; connection != NULL; connection = connection->next) {
-        if (connection->sequence <= *cursor || connection->state != CONNECTION_CONNECTED)
-            continue;
-        if (limit-- == 0)
-            return true;
-        visit_connection(connection, visit, context);
-        *cursor = connection->sequence;
+    ASSERT(limit > 0);
+    for (uint32_t looked = 0; connection != NULL && limit > 0 && looked < LOOKED_AT_MAX; looked++) {
+        if (connection->state == CONNECTION_CONNECTED) {
+            visit_connection(connection, visit, context);
+            limit--;
+        }
+        last = connection;
+        connection = connection->next;
     }
-    return false;
+    if (last != NULL)
+        *cursor = last->sequence;
+    if (connection == NULL) {
+        if (mark != NULL) {
+            *mark = (struct list_mark){0};
+            host->mark_count--;
+        }
+        return false;
+    }
+    if (mark == NULL)
+        mark = take_mark(host);
+    *mark = (struct list_mark){.after = last, .sequence = *cursor, .used = ++host->slice_count};
+    return true;
 }
 
 /* The connection of a client whose session lives here, or NULL. */

@@ -19,6 +19,7 @@ struct opening {
     struct connection *connection;
     const struct mqtt_connect *connect;
     struct slice client_id;
+    struct message *will; /* NULL: none, or the session has it */
     char generated_id[CLIENT_ID_TEXT_BYTES];
     bool is_generated;
     struct buffer certificate_name; /* the user name then */
@@ -161,17 +162,7 @@ static enum reason_code check(struct connection *connection, const struct mqtt_c
     return REASON_SUCCESS;
 }
 
-static struct slice slice_copy(struct slice from)
-{
-    uint8_t *copy = from.data == NULL ? NULL : malloc(from.len + 1);
-
-    if (copy == NULL)
-        return slice_make(NULL, 0);
-    memcpy(copy, from.data, from.len);
-    return slice_make(copy, from.len);
-}
-
-/* Replaces %c and %u where they are whole levels. An absent user name leaves %u. */
+/* Replaces %c and %u where they are whole levels. An absent user name leaves %u. Absent when memory is short. */
 static struct slice expand_mountpoint(const char *pattern, struct slice client_id, struct slice user_name)
 {
     size_t len = strlen(pattern), out_len = 0;
@@ -191,7 +182,7 @@ static struct slice expand_mountpoint(const char *pattern, struct slice client_i
             out[out_len++] = (uint8_t)pattern[i];
         }
     }
-    return slice_make(out, out_len);
+    return slice_make(out, out == NULL ? 0 : out_len);
 }
 
 /* User name, mount point, limits. -ENOMEM. */
@@ -210,12 +201,15 @@ static int take_extras(struct opening *opening)
     extras = connection_extras_get(connection);
     if (extras == NULL)
         return -ENOMEM;
-    free((void *)(uintptr_t)extras->user_name.data); /* after a second hand-over */
-    free((void *)(uintptr_t)extras->mountpoint.data);
-    extras->mountpoint = slice_make(NULL, 0);
-    extras->user_name = slice_copy(connect->user_name);
-    if (zone->mountpoint != NULL)
+    slice_free(&extras->user_name); /* after a second hand-over */
+    slice_free(&extras->mountpoint);
+    if (slice_dup(connect->user_name, &extras->user_name) < 0)
+        return -ENOMEM;
+    if (zone->mountpoint != NULL) {
         extras->mountpoint = expand_mountpoint(zone->mountpoint, opening->client_id, connect->user_name);
+        if (extras->mountpoint.data == NULL)
+            return -ENOMEM; /* without it the client would see what is not its own */
+    }
     if (zone->publish_limit.count > 0)
         extras->publish_bucket = (struct token_bucket){
             .tokens = zone->publish_limit.count,
@@ -233,6 +227,7 @@ static int take_extras(struct opening *opening)
     return 0;
 }
 
+/* NULL when memory is short. */
 static struct message *make_will(struct opening *opening)
 {
     const struct mqtt_will *will = &opening->connect->will;
@@ -402,12 +397,13 @@ static enum handled accept_client(struct opening *opening, struct session *sessi
         .expiry_interval_s = expiry_interval_s(connection, connect),
         .version = connect->level,
         .clean_start = connect->clean_start,
+        .will = opening->will,
     };
 
+    opening->will = NULL;
     take_connect(connection, connect);
     take_alias_maximum(connection, connect);
     attach.window = send_window(connection, connect);
-    attach.will = connect->has_will ? make_will(opening) : NULL;
     session_attach(session, &attach);
     connection->state = CONNECTION_CONNECTED;
     atomic_fetch_add_explicit(&connection->worker->broker->connected_count, 1, memory_order_relaxed);
@@ -486,7 +482,11 @@ static enum handled open_conversation(struct opening *opening, const struct mqtt
     }
     if (take_extras(opening) < 0)
         return refuse_no_memory(connection, opening->client_id);
+    if (opening->connect->has_will && (opening->will = make_will(opening)) == NULL)
+        return refuse_no_memory(connection, opening->client_id);
     session = open_session(opening, &present, &elsewhere);
+    if (session == NULL)
+        message_unref(opening->will);
     if (session == NULL && elsewhere != NULL) {
         connection_hand_over(connection, (struct broker_worker *)elsewhere);
         return HANDLED_STOP;

@@ -20,6 +20,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#define PACKETS_PER_LOOK 4u  /* packets of one connection between two looks at the clock */
 #define BYTES_BATCH_MS 50u   /* a client at its rate limit is read for so long at once, not byte by byte */
 #define DIRECT_READ_AT 4096u /* an unfinished packet of this size is read straight into its own buffer */
 
@@ -97,6 +98,8 @@ void connection_list_remove(struct connection *connection)
 {
     struct channel_worker *host = connection_host(connection);
 
+    if (UNLIKELY(host->mark_count > 0))
+        connection_list_unmark(host, connection);
     if (connection->prev != NULL)
         connection->prev->next = connection->next;
     else
@@ -294,6 +297,8 @@ static void save_rest(struct connection *connection, const uint8_t *rest, size_t
 /* Handles the whole packets of `data`, which is the partial buffer or the worker's read buffer, and keeps the rest. */
 static void handle_bytes(struct connection *connection, const uint8_t *data, size_t len)
 {
+    uint64_t began_ns = clock_mono_tick_ns();
+    uint32_t packets = 0;
     size_t place = 0;
 
     while (connection_open(connection) && !connection->paused) {
@@ -318,6 +323,11 @@ static void handle_bytes(struct connection *connection, const uint8_t *data, siz
         if (connection->handing_over)
             break;
         place += total;
+        /* A packet that thousands of filters match takes milliseconds, and there may be thousands of them: the others' turn. */
+        if (UNLIKELY(++packets % PACKETS_PER_LOOK == 0 && clock_mono_tick_ns() != began_ns && place < len)) {
+            connection_make_ready(connection);
+            break;
+        }
     }
     if (connection->state < CONNECTION_LINGER)
         save_rest(connection, data + place, len - place);
@@ -424,6 +434,13 @@ static void limit_output(struct connection *connection)
         connection->paused |= PAUSE_OUTPUT;
 }
 
+/* A peer that is gone does not keep its connection until its rate limit lets us read again. */
+static void end_if_reset(struct connection *connection)
+{
+    if (UNLIKELY(connection->peer_reset) && (connection->paused & PAUSE_RATE) != 0)
+        connection_peer_gone(connection, -ECONNRESET);
+}
+
 /* `to_the_end`: the kernel said that the peer has gone; no further event will come. */
 static void read_some(struct connection *connection, bool to_the_end)
 {
@@ -431,8 +448,10 @@ static void read_some(struct connection *connection, bool to_the_end)
     bool full = true;
 
     while (connection_open(connection)) {
-        if (connection->paused)
-            return;          /* who goes on again reads to the end */
+        if (connection->paused || connection->is_ready) { /* who goes on again reads to the end */
+            end_if_reset(connection);
+            return;
+        }
         if (rounds++ >= 4) { /* the others' turn */
             connection_make_ready(connection);
             return;
@@ -440,8 +459,10 @@ static void read_some(struct connection *connection, bool to_the_end)
         if (UNLIKELY(connection->transport != TRANSPORT_OPEN) && !transport_prepare(connection))
             return;
         size_t most = bytes_allowed(connection);
-        if (most == 0)
+        if (most == 0) {
+            end_if_reset(connection);
             return;
+        }
         ssize_t got = connection->partial_len >= DIRECT_READ_AT ? read_direct(connection, most, &full)
                                                                 : read_pooled(connection, most, &full);
         if (UNLIKELY(got == -EBUSY)) {
@@ -561,6 +582,8 @@ static void connection_on_ready(struct worker *worker, struct io_watch *watch, u
     }
     if ((events & EPOLLOUT) != 0)
         write_on(connection);
+    if ((events & (EPOLLHUP | EPOLLERR)) != 0)
+        connection->peer_reset = true;
     if (connection->is_ready)
         return; /* go_on() follows in this turn or the next: unhandled bytes come before what is read now */
     if ((events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0 && connection_open(connection))
@@ -584,7 +607,7 @@ static void go_on(struct connection *connection)
         handle_bytes(connection, connection->partial, connection->partial_len);
     if (connection->handing_over)
         connection_hand_over_now(connection);
-    else if (connection_open(connection) && !connection->paused)
+    else if (connection_open(connection))
         read_some(connection, true);
 }
 

@@ -117,6 +117,16 @@ struct connection {
     bool is_ready : 1; /* in the ready list, or in the queue of handshakes */
     bool in_handshakes : 1;
     bool overloaded : 1; /* over force_shutdown_policy: to be closed in the next turn */
+    bool peer_reset : 1; /* the kernel said so; there may still be bytes to read */
+};
+
+#define LIST_MARKS_MAX 16 /* listings that are under way at once; a further one takes the place of the oldest */
+
+/* Where a listing goes on: behind `after`, the last connection still there of those it has passed. */
+struct list_mark {
+    struct connection *after; /* NULL: at the beginning */
+    uint64_t sequence;        /* of the last one passed; 0: not used */
+    uint64_t used;            /* the count of slices when it was last used */
 };
 
 /* Per worker. */
@@ -130,7 +140,10 @@ struct channel_worker {
     struct connection *handshakes_tail;
     struct work ready_work;
     uint64_t last_sequence;
-    bool closing; /* channel_close_all(): nobody is taken on any more */
+    struct list_mark marks[LIST_MARKS_MAX]; /* clients.c */
+    uint64_t slice_count;                   /* of listings */
+    uint32_t mark_count;                    /* marks in use */
+    bool closing;                           /* channel_close_all(): nobody is taken on any more */
     uint32_t connection_count;
 };
 
@@ -209,6 +222,8 @@ void connection_make_unready(struct connection *connection);
 /* The worker's list of connections. */
 void connection_list_add(struct connection *connection);
 void connection_list_remove(struct connection *connection);
+/* clients.c: a connection leaves the list; only while there are marks. */
+void connection_list_unmark(struct channel_worker *host, const struct connection *connection);
 /* The partial buffer is not needed. */
 void connection_free_partial(struct connection *connection);
 

@@ -23,9 +23,9 @@ static void free_extras(struct connection_extras *extras)
     if (extras == NULL)
         return;
     worker_wait_cancel(&extras->waiter);
-    free((void *)(uintptr_t)extras->user_name.data);
-    free((void *)(uintptr_t)extras->proxy_common_name.data);
-    free((void *)(uintptr_t)extras->mountpoint.data);
+    slice_free(&extras->user_name);
+    slice_free(&extras->proxy_common_name);
+    slice_free(&extras->mountpoint);
     alias_table_free(extras->aliases_in);
     alias_table_free(extras->aliases_out);
     free(extras);

@@ -48,9 +48,14 @@ static enum reason_code resolve_alias(struct connection *connection, struct mqtt
         extras->aliases_in = alias_table_new(alias_max);
     if (extras == NULL || extras->aliases_in == NULL)
         return REASON_IMPLEMENTATION_SPECIFIC_ERROR;
-    if (publish->topic.len > 0)
-        return alias_table_set(extras->aliases_in, alias, publish->topic) < 0 ? REASON_IMPLEMENTATION_SPECIFIC_ERROR
-                                                                              : REASON_SUCCESS;
+    if (publish->topic.len > 0) {
+        int err = alias_table_set(extras->aliases_in, alias, publish->topic);
+        if (err == -ENOSPC) {
+            *out_error = "the topics of all aliases together are too long";
+            return REASON_QUOTA_EXCEEDED;
+        }
+        return err < 0 ? REASON_IMPLEMENTATION_SPECIFIC_ERROR : REASON_SUCCESS;
+    }
     publish->topic = alias_table_get(extras->aliases_in, alias);
     *out_error = "a topic alias that was not set";
     return publish->topic.len == 0 ? REASON_PROTOCOL_ERROR : REASON_SUCCESS;

@@ -141,8 +141,7 @@ static bool peer_has_closed(const struct connection *connection)
 
 static void refuse_header(struct connection *connection, const char *error)
 {
-    connection_log_limited(connection, LOG_LEVEL_WARNING,
-                           "no PROXY protocol header, which listener %s expects: %s, closing",
+    connection_log_limited(connection, LOG_LEVEL_WARNING, "listener %s expects a PROXY protocol header, closing: %s",
                            options_of(connection)->name, error);
     metric_add(METRIC_CONNECTIONS_MALFORMED, 1);
     connection_close(connection, REASON_SUCCESS, "invalid_proxy_info");

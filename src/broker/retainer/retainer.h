@@ -1,8 +1,8 @@
 /*
  * retainer: the retained message of each topic (MQTT 5, section 3.3.1.3), in memory, shared by all workers.
  *
- * Readers take no lock; writers take the lock of the topic's shard for a moment. Expired messages are not
- * found and go when somebody meets them.
+ * Readers take no lock; writers take the lock of the topic's shard for a moment. Expired messages are not found. They go
+ * when somebody meets them, at the latest by retainer_sweep(), so that they take no room from others for long.
  */
 #ifndef BROKER_RETAINER_RETAINER_H
 #define BROKER_RETAINER_RETAINER_H
@@ -40,6 +40,15 @@ void retainer_position_fini(struct retainer_position *position);
 MUST_USE int retainer_match_slice(struct retainer *retainer, struct slice filter, struct retainer_position *position,
                                   uint32_t limit, uint64_t now_ms,
                                   void (*visit)(void *context, struct message *message), void *context);
+
+/* When retainer_sweep() is to be called, on any one thread: the earliest moment at which a message may expire, in the past
+ * while some may have expired already; UINT64_MAX: there is nothing to wait for. It moves to an earlier moment only by a
+ * retainer_store(). Thread: any. */
+uint64_t retainer_next_expiry_ms(const struct retainer *retainer);
+
+/* Drops expired messages, looking at `limit` topics at most; several calls make a pass over all topics, which any threads
+ * may share. True: the pass has not ended (or another thread is at it), call again a little later. Thread: any, online. */
+MUST_USE bool retainer_sweep(struct retainer *retainer, uint32_t limit, uint64_t now_ms);
 
 /* Number of retained messages. Thread: any. */
 uint64_t retainer_count(const struct retainer *retainer);

@@ -100,7 +100,6 @@ int inflight_push_take(struct inflight *window, const struct delivery_item *item
         .packet_id = packet_id,
         .state = item->qos == 2 ? INFLIGHT_WAIT_PUBREC : INFLIGHT_WAIT_PUBACK,
         .retain = item->retain,
-        .shared = item->shared,
     };
     if (window->span > 0 && distance(inflight_at(window, 0)->packet_id, packet_id) <= distance_of_last(window))
         window->disordered = true; /* once round, past the oldest */

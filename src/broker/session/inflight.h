@@ -28,9 +28,9 @@ enum inflight_state {
 struct delivery_item {
     struct message *message;
     uint32_t subscription_id; /* 0: none */
+    uint32_t share_number;    /* of the shared subscription it came through (struct shared_target); 0: none */
     uint8_t qos;              /* granted */
     bool retain;              /* RETAIN flag to send */
-    bool shared;              /* came through a shared subscription */
 };
 
 struct inflight_entry {
@@ -39,8 +39,7 @@ struct inflight_entry {
     uint32_t sent_ms; /* low bits of the clock when last sent */
     uint16_t packet_id;
     uint8_t state; /* enum inflight_state */
-    bool retain : 1;
-    bool shared : 1;
+    bool retain;
 };
 
 struct inflight {

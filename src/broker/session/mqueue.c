@@ -6,6 +6,7 @@
 #include "broker/zone.h"
 #include "mqtt/message.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 
@@ -16,11 +17,12 @@
 
 struct queued {
     struct message *message;
-    uint32_t subscription_id;
-    uint8_t qos;
+    uint32_t subscription_id : 28; /* at most 268,435,455 */
+    uint32_t qos : 2;
     bool retain : 1;
-    bool shared : 1;
+    uint32_t share_number;
 };
+static_assert(sizeof(struct queued) == 16, "a backlog has many of them");
 
 struct mqueue_class {
     struct queued *items;
@@ -101,7 +103,7 @@ static struct delivery_item take_oldest(struct mqueue *queue, struct mqueue_clas
         .subscription_id = queued->subscription_id,
         .qos = queued->qos,
         .retain = queued->retain,
-        .shared = queued->shared,
+        .share_number = queued->share_number,
     };
 
     class->head = (class->head + 1) & (class->capacity - 1);
@@ -160,10 +162,10 @@ int mqueue_push_take(struct mqueue *queue, const struct zone_session *settings, 
         return -ENOMEM;
     *item_at(class, class->count++) = (struct queued){
         .message = item->message,
-        .subscription_id = item->subscription_id,
-        .qos = item->qos,
+        .subscription_id = item->subscription_id & 0xFFFFFFFu,
+        .qos = item->qos & 3u,
         .retain = item->retain,
-        .shared = item->shared,
+        .share_number = item->share_number,
     };
     queue->count++;
     queue->bytes += message_bytes(item->message);
@@ -191,7 +193,7 @@ bool mqueue_peek(struct mqueue *queue, struct delivery_item *out_item)
         .subscription_id = queued->subscription_id,
         .qos = queued->qos,
         .retain = queued->retain,
-        .shared = queued->shared,
+        .share_number = queued->share_number,
     };
     return true;
 }

@@ -234,7 +234,6 @@ static bool resend(struct session *session, struct inflight_entry *entry, uint64
         .subscription_id = entry->subscription_id,
         .qos = entry->state == INFLIGHT_WAIT_PUBREC ? 2 : 1,
         .retain = entry->retain,
-        .shared = entry->shared,
     };
     if (write_publish(session, &item, entry->packet_id, true) == SESSION_TOO_LARGE) {
         metric_add(METRIC_MESSAGES_DROPPED_TOO_LARGE, 1);
@@ -512,36 +511,36 @@ void session_cancel_retained(struct session *session, struct slice filter)
         retained_feed_cancel(session->flow->retained, filter);
 }
 
-/* The `skip`-th of the targets whose filter matches, or NULL. */
-static struct shared_target *target_matching(const struct shared_targets *targets, struct slice topic, uint32_t skip)
+static int compare_targets(const void *left, const void *right)
 {
-    for (uint32_t i = 0; i < targets->count; i++) {
-        struct shared_target *target = targets->items[i];
-        struct slice filter = slice_make(target->text + target->name_len, target->filter_len);
-        if (mqtt_topic_matches(topic, filter) && skip-- == 0)
-            return target;
-    }
-    return NULL;
+    uint32_t a = (*(struct shared_target *const *)left)->number, b = (*(struct shared_target *const *)right)->number;
+
+    return (a > b) - (a < b);
 }
 
-/* Only what was never sent: a message in flight may already have been received [MQTT-4.8.2-5]. A message that came
- * through several groups stands in the queue once for each, so the n-th copy goes to the n-th group that matches. */
+/* The target of that number, or NULL: the session had left its group before. The targets are sorted. */
+static struct shared_target *find_target(const struct shared_targets *targets, uint32_t number)
+{
+    struct shared_target key = {.number = number}, *wanted = &key;
+    struct shared_target **found = bsearch(&wanted, targets->items, targets->count, sizeof(struct shared_target *),
+                                           compare_targets);
+
+    return found == NULL ? NULL : *found;
+}
+
+/* Only what was never sent: a message in flight may already have been received [MQTT-4.8.2-5]. Each copy goes to the group
+ * through which it came, whatever other groups it matches. */
 void session_redispatch_shared(struct session *session, const struct shared_targets *targets)
 {
     struct session_host *host = session->host;
     struct delivery_item item;
-    const struct message *last = NULL;
-    uint32_t copies = 0;
 
+    if (targets->count > 0)
+        qsort(targets->items, targets->count, sizeof(struct shared_target *), compare_targets);
     while (targets->count > 0 && mqueue_peek(&session->flow->mqueue, &item)) {
         mqueue_pop(&session->flow->mqueue);
         ASSERT(item.message != NULL);
-        struct shared_target *target = NULL;
-        if (item.shared) {
-            copies = item.message == last ? copies + 1 : 0;
-            last = item.message;
-            target = target_matching(targets, message_topic(item.message), copies);
-        }
+        struct shared_target *target = item.share_number == 0 ? NULL : find_target(targets, item.share_number);
         if (target != NULL)
             host->ops->redispatch_lost(host, slice_make(target->text, target->name_len),
                                        slice_make(target->text + target->name_len, target->filter_len), item.message);

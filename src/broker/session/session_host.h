@@ -39,6 +39,7 @@ struct session_host {
     struct filter_table filters;    /* this worker's subscriber lists by filter */
     _Atomic uint32_t session_count; /* read by any worker that places a session */
     uint32_t retained_used;         /* see struct retained_source; zero at each turn's beginning */
+    uint32_t share_number;          /* of the last shared subscription made; see struct shared_target */
     int32_t refs_taken;             /* references to the message being dispatched, not added yet */
 };
 

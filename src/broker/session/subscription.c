@@ -219,6 +219,14 @@ static void leave_members(struct session_host *host, const struct subscription *
     free(list); /* nobody else knows it */
 }
 
+/* Once round, after four thousand million of them, nobody can have one of the first left in a queue. */
+static uint32_t next_share_number(struct session_host *host)
+{
+    if (++host->share_number == 0)
+        host->share_number = 1;
+    return host->share_number;
+}
+
 static int join_group(struct session *session, struct subscription *subscription,
                       const struct mqtt_shared_filter *filter)
 {
@@ -231,6 +239,7 @@ static int join_group(struct session *session, struct subscription *subscription
     target->filter_len = (uint16_t)filter->filter.len;
     memcpy(target->text, filter->group.data, filter->group.len);
     memcpy(target->text + filter->group.len, filter->filter.data, filter->filter.len);
+    target->number = next_share_number(host);
     target->subscription = subscription;
     target->member.destination = (uint16_t)worker_index(host->worker);
     target->member.subscription = target;
@@ -359,7 +368,7 @@ static inline void deliver(struct subscription *subscription, struct message *me
         .subscription_id = subscription->subscription_id,
         .qos = lower ? message->qos : subscription->qos,
         .retain = subscription->retain_as_published && message->retain,
-        .shared = subscription->is_shared,
+        .share_number = subscription->is_shared ? subscription->shared->number : 0,
     };
     session_deliver(session, &item);
 }

@@ -32,6 +32,7 @@ struct shared_target {
     struct share_group *group;         /* valid while `subscription` is there */
     struct subscription *subscription; /* NULL: it has ended */
     struct subscriber_list *members;   /* this worker's members of the group; not known to the router */
+    uint32_t number;                   /* what tells it from the worker's other ones in a queue; not 0 */
     uint16_t name_len;
     uint16_t filter_len;
     uint8_t text[]; /* group name and filter: a delivery may come after the group has gone */

@@ -33,9 +33,9 @@ class Closed(AssertionError):
 
 
 class Client:
-    """One network connection. `version` is the protocol level: 3, 4 or 5."""
+    """One network connection, by TCP or (a path) a Unix socket. `version` is the protocol level: 3, 4 or 5."""
 
-    def __init__(self, address: tuple[str, int], version: int = 5):
+    def __init__(self, address: tuple[str, int] | str, version: int = 5):
         self.version = version
         self.client_id: str | bytes = ""
         self.connack: p.Connack | None = None
@@ -44,8 +44,13 @@ class Client:
         self._inbox: deque[p.Packet] = deque()
         self._packet_id = itertools.cycle(range(1, 65536))
         self._aliases: dict[int, str] = {}
-        self.socket = socket.create_connection(address, timeout=DEADLINE_S)
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if isinstance(address, str):
+            self.socket = socket.socket(socket.AF_UNIX)
+            self.socket.settimeout(DEADLINE_S)
+            self.socket.connect(address)
+        else:
+            self.socket = socket.create_connection(address, timeout=DEADLINE_S)
+            self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._readable = select.poll()
         self._readable.register(self.socket, select.POLLIN)
 

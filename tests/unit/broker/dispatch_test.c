@@ -23,11 +23,12 @@ struct client {
     struct session *session;
     char log[512]; /* payload and QoS of what was sent */
     bool blocked;
+    uint32_t asked; /* how often it was asked whether it can be sent to */
 };
 
 static struct broker *broker;
 static struct zone zone;
-static struct client clients[8];
+static struct client clients[64];
 static uint32_t client_count;
 
 static enum session_write client_publish(struct session_link *link, const struct session_publish *publish)
@@ -48,7 +49,10 @@ static void client_pubrel(struct session_link *link, uint16_t packet_id)
 
 static bool client_writable(struct session_link *link)
 {
-    return !CONTAINER_OF(link, struct client, link)->blocked;
+    struct client *client = CONTAINER_OF(link, struct client, link);
+
+    client->asked++;
+    return !client->blocked;
 }
 
 static void client_overload(struct session_link *link)
@@ -391,6 +395,40 @@ static void with_dispatch_ack_and_no_room_anywhere_somebody_queues_it(void **sta
     }
 }
 
+static void with_dispatch_ack_a_large_full_group_is_asked_so_often_and_no_more(void **state)
+{
+    enum { MEMBERS = 60, ASKED_MAX = 16, MESSAGES = 5 };
+    struct message *messages[MESSAGES];
+
+    (void)state;
+    for (uint32_t i = 0; i < MEMBERS; i++) {
+        struct client *client = connect_client(i % WORKERS, 1);
+        subscribe(client, "$share/g/t", 1);
+        client->blocked = true;
+    }
+    for (uint32_t i = 0; i < MESSAGES; i++) {
+        uint32_t asked = 0, most = 0, queued = 0;
+        messages[i] = publish(i % WORKERS, "t", "m", 1, true);
+        for (int round = 0; round <= ASKED_MAX; round++)
+            run_turns(); /* each member may live on another worker than the one before */
+        for (uint32_t c = 0; c < MEMBERS; c++) {
+            asked += clients[c].asked;
+            most = clients[c].asked > most ? clients[c].asked : most;
+            queued += queued_of(clients[c].session);
+            clients[c].asked = 0;
+        }
+        /* Sixteen say no; the one after them is asked only when it queues the message. Who has queued one of those
+         * before needs no question. */
+        assert_in_range(asked, ASKED_MAX - i, ASKED_MAX + 1);
+        assert_int_equal(most, 1);
+        assert_int_equal(queued, i + 1); /* neither lost nor twice */
+    }
+    for (int i = 0; i < MESSAGES; i++) {
+        assert_int_equal(refs_of(messages[i]), 2);
+        message_unref(messages[i]);
+    }
+}
+
 static void a_group_of_any_size_asks_no_more_than_some_members(void **state)
 {
     enum { MEMBERS = 20000 };
@@ -456,6 +494,36 @@ static void a_retained_publish_is_stored_and_an_empty_one_clears_it(void **state
     assert_int_equal(retainer_count(broker->retainer), 1);
     assert_false(broker_publish_take(broker->workers[0], make_retained("t", "", 0, 0)));
     assert_int_equal(retainer_count(broker->retainer), 0);
+}
+
+static void expired_retained_messages_make_room_without_being_asked_for(void **state)
+{
+    uint64_t now_ms = worker_now_ms(broker->workers[0]->host.worker);
+    char topic[16];
+
+    (void)state;
+    for (int i = 0; i < 1200; i++) { /* more than one slice */
+        struct message *message;
+        snprintf(topic, sizeof(topic), "t/%d", i);
+        message = make_expiring(topic, "m", 0, now_ms, 1);
+        message->retain = true;
+        assert_false(broker_publish_take(broker->workers[i % 2], message));
+    }
+    assert_false(broker_publish_take(broker->workers[0], make_retained("stays", "m", 0, now_ms)));
+    assert_int_equal(retainer_count(broker->retainer), 1201);
+    run_turns();
+    assert_int_equal(retainer_count(broker->retainer), 1201);
+    assert_true(timer_running(&broker->workers[1]->retained_expiry));
+    assert_false(timer_running(&broker->workers[2]->retained_expiry)); /* nothing was published there */
+    for (uint64_t passed_ms = 0; passed_ms <= 1500; passed_ms += 10) {
+        worker_run_turn(broker->workers[0]->host.worker, now_ms + passed_ms);
+        worker_run_turn(broker->workers[1]->host.worker, now_ms + passed_ms);
+        if (passed_ms <= 1000)
+            assert_int_equal(retainer_count(broker->retainer), 1201);
+    }
+    assert_int_equal(retainer_count(broker->retainer), 1);
+    assert_false(timer_running(&broker->workers[0]->retained_expiry)); /* nothing left to wait for */
+    assert_false(timer_running(&broker->workers[1]->retained_expiry));
 }
 
 static void a_full_mailbox_stops_the_publisher(void **state)
@@ -529,10 +597,12 @@ int main(void)
         TEST(a_message_on_its_way_to_a_member_that_ends_is_not_lost),
         TEST_ACK(with_dispatch_ack_a_member_with_room_is_found),
         TEST_ACK(with_dispatch_ack_and_no_room_anywhere_somebody_queues_it),
+        TEST_ACK(with_dispatch_ack_a_large_full_group_is_asked_so_often_and_no_more),
         TEST_ACK(a_group_of_any_size_asks_no_more_than_some_members),
         TEST(the_will_of_a_session_goes_to_its_subscribers),
         TEST(a_post_from_outside_is_published),
         TEST(a_retained_publish_is_stored_and_an_empty_one_clears_it),
+        TEST(expired_retained_messages_make_room_without_being_asked_for),
         TEST(a_full_mailbox_stops_the_publisher),
         TEST(a_client_id_belongs_to_one_session),
         TEST(new_sessions_are_spread_over_the_workers),

@@ -101,7 +101,7 @@ static void the_shipped_file_has_the_settings_of_the_original(void **state)
         commented += line[0] == '#' && line[1] == ' ';
     }
     assert_int_equal(active, 182);
-    assert_int_equal(commented, 128 + 24); /* the keys that are ours */
+    assert_int_equal(commented, 128 + 37); /* the keys that are ours */
     free(text);
 }
 
@@ -177,7 +177,7 @@ static void names_a_single_key_without_effect(void **state)
 static void names_listeners_that_nothing_opens_and_unknown_zones(void **state)
 {
     (void)state;
-    assert_notices("listener.tcp.a.backlog = 5\nlistener.tcp.a.active_n = 5\n",
+    assert_notices("listener.tcp.a.backlog = 5\nlistener.tcp.a.max_conn_rate = 5\n",
                    "listener.tcp.a.backlog is not looked at: no line listener.tcp.a = address:port opens that "
                    "listener\n");
     assert_notices("listener.tcp.a = 1883\nlistener.tcp.a.zone = extrenal\nzone.external.idle_timeout = 1s\n",

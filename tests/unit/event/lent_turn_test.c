@@ -27,7 +27,7 @@ static struct worker_pool *pool;
 static struct worker *sender, *receiver;
 static pthread_t sender_thread;
 static sem_t taken;
-static uint32_t taken_in_lent_turns, taken_count;
+static uint32_t taken_in_lent_turns, taken_count, awaited_count;
 static bool start_timer, timer_fired_on_own_thread;
 static struct timer timer;
 
@@ -55,7 +55,8 @@ static void take_in(struct worker *worker, const struct delivery *deliveries, ui
         timer.on_due = on_due;
         timer_start(worker_timers(worker), &timer, worker_now_ms(worker) + 20);
     }
-    sem_post(&taken);
+    if (taken_count == awaited_count) /* it may have come in several parts */
+        sem_post(&taken);
 }
 
 static void shoot(struct worker *worker, struct post *post)
@@ -76,6 +77,7 @@ static void deliver(uint32_t count)
 
     assert_non_null(shot);
     *shot = (struct shot){.post.run = shoot, .count = count};
+    awaited_count = taken_count + count;
     worker_post(sender, &shot->post);
     sem_wait(&taken);
 }

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/rcu.h"
 #include "event/mailbox.h"
 
@@ -20,7 +21,7 @@
 
 /* What each worker has taken in, as text: a digit for a post, a letter for a delivery, '|' where a batch began. */
 struct log {
-    char text[64];
+    char text[512];
     size_t len;
     uint32_t batches;
     uint32_t deliveries;
@@ -147,8 +148,36 @@ static void a_turns_deliveries_leave_together_at_its_end(void **state)
     assert_int_equal(logs[1].batches, 0);
     worker_run_turn(from, 0);
     worker_run_turn(to, 0);
-    assert_int_equal(logs[1].batches, 1);
     assert_int_equal(logs[1].deliveries, 1000);
+}
+
+/* Takes as long as a turn may take in at least. */
+static void take_in_slowly(struct worker *worker, const struct delivery *deliveries, uint32_t count)
+{
+    uint64_t start_ns = clock_mono_ns();
+
+    take_in(worker, deliveries, count);
+    while (clock_mono_ns() < start_ns + 20000000u)
+        continue;
+}
+
+static void a_turn_leaves_to_the_next_what_takes_too_long(void **state)
+{
+    struct worker *from = worker_pool_get(*state, 0), *to = worker_pool_get(*state, 1);
+    struct noted_post post = {.post.run = on_noted_post, .what = '1'};
+    uint32_t before;
+
+    worker_set_deliver(to, take_in_slowly);
+    for (int i = 0; i < 300; i++)
+        deliver(from, to, 'x', 0);
+    worker_run_turn(from, 0);
+    worker_post(to, &post.post);
+    do {
+        before = logs[1].deliveries;
+        worker_run_turn(to, 0);
+        assert_in_range(logs[1].deliveries, before + 1, before + 150);
+        assert_int_equal(strchr(logs[1].text, '1') != NULL, logs[1].deliveries == 300);
+    } while (logs[1].deliveries < 300);
 }
 
 static void a_full_batch_leaves_at_once(void **state)
@@ -452,6 +481,7 @@ int main(void)
         TEST(posts_run_in_the_order_they_came),
         TEST(posts_and_deliveries_of_a_worker_keep_their_order),
         TEST(a_turns_deliveries_leave_together_at_its_end),
+        TEST(a_turn_leaves_to_the_next_what_takes_too_long),
         TEST(a_full_batch_leaves_at_once),
         TEST(a_batch_of_large_messages_leaves_before_the_turns_end),
         TEST(a_publisher_is_resumed_when_the_mailbox_has_drained),

@@ -3,6 +3,7 @@
  */
 #include "conf/conf.h"
 #include "net/listener_options.h"
+#include "net/tls.h"
 
 /* clang-format off */
 #include <setjmp.h> /* cmocka.h needs these before it */
@@ -79,6 +80,12 @@ static void a_bare_listener_has_the_defaults(void **state)
     assert_true(options->send_timeout_close && options->nodelay && options->reuseaddr);
     assert_int_equal(options->recbuf_bytes, 0);
     assert_int_equal(options->sndbuf_bytes, 0);
+    assert_false(options->proxy_protocol);
+    assert_int_equal(options->proxy_protocol_timeout_ms, 5000);
+    assert_int_equal(options->peer_cert_as_username, 0);
+    assert_null(options->tls);
+    assert_null(options->websocket);
+    assert_null(options->unix_path);
     listeners_fini(&listeners);
 }
 
@@ -89,7 +96,8 @@ static void reads_every_value_of_a_listener(void **state)
         "listener.tcp.a.max_conn_rate = 6\nlistener.tcp.a.active_n = 7\nlistener.tcp.a.zone = internal\n"
         "listener.tcp.a.rate_limit = 1024,4096\nlistener.tcp.a.send_timeout = 5s\n"
         "listener.tcp.a.send_timeout_close = off\nlistener.tcp.a.recbuf = 2KB\nlistener.tcp.a.sndbuf = 4KB\n"
-        "listener.tcp.a.nodelay = false\nlistener.tcp.a.reuseaddr = false\n",
+        "listener.tcp.a.nodelay = false\nlistener.tcp.a.reuseaddr = false\nlistener.tcp.a.proxy_protocol = on\n"
+        "listener.tcp.a.proxy_protocol_timeout = 3s\nlistener.tcp.a.peer_cert_as_username = dn\n",
         LISTENER_TCP);
     const struct listener_options *options = listeners.options;
     struct sockaddr_in6 address;
@@ -110,6 +118,9 @@ static void reads_every_value_of_a_listener(void **state)
     assert_int_equal(options->send_timeout_ms, 5000);
     assert_int_equal(options->recbuf_bytes, 2048);
     assert_int_equal(options->sndbuf_bytes, 4096);
+    assert_true(options->proxy_protocol);
+    assert_int_equal(options->proxy_protocol_timeout_ms, 3000);
+    assert_int_equal(options->peer_cert_as_username, TLS_NAME_DN);
     assert_false(options->send_timeout_close || options->nodelay || options->reuseaddr);
     listeners_fini(&listeners);
 }
@@ -152,8 +163,34 @@ static void reads_the_other_types_as_well(void **state)
         assert_int_equal(listeners.options[0].type, cases[i].type);
         assert_int_equal(listeners.options[0].backlog, 3);
         assert_int_equal(listeners.options[0].active_n, 100);
+        assert_int_equal(listeners.options[0].tls != NULL, cases[i].type != LISTENER_WS);
+        assert_int_equal(listeners.options[0].websocket != NULL, cases[i].type != LISTENER_SSL);
         listeners_fini(&listeners);
     }
+}
+
+static void a_unix_socket_has_a_path_and_a_mode(void **state)
+{
+    struct listeners listeners = listeners_from(
+        "listener.unix.a = mqtt.sock\nlistener.unix.b = /run/mqtt.sock\nlistener.unix.b.mode = 0600\n"
+        "listener.unix.b.max_connections = 5\nlistener.unix.b.zone = internal\nlistener.unix.b.rate_limit = 10,20\n"
+        "listener.unix.b.proxy_protocol = on\n",
+        LISTENER_UNIX);
+
+    (void)state;
+    assert_int_equal(listeners.count, 2);
+    assert_int_equal(listeners.options[0].type, LISTENER_UNIX);
+    assert_string_equal(listeners.options[0].unix_path, "mqtt.sock");
+    assert_string_equal(listeners.options[0].bind_text, "mqtt.sock");
+    assert_int_equal(listeners.options[0].unix_mode, 0660);
+    assert_int_equal(listeners.options[0].max_connections, 1024);
+    assert_string_equal(listeners.options[1].unix_path, "/run/mqtt.sock");
+    assert_int_equal(listeners.options[1].unix_mode, 0600);
+    assert_int_equal(listeners.options[1].max_connections, 5);
+    assert_string_equal(listeners.options[1].zone, "internal");
+    assert_int_equal(listeners.options[1].rate_limit_burst_bytes, 20);
+    assert_true(listeners.options[1].proxy_protocol);
+    listeners_fini(&listeners);
 }
 
 int main(void)
@@ -164,6 +201,7 @@ int main(void)
         cmocka_unit_test(reads_every_value_of_a_listener),
         cmocka_unit_test(access_rules_ascend_by_number),
         cmocka_unit_test(reads_the_other_types_as_well),
+        cmocka_unit_test(a_unix_socket_has_a_path_and_a_mode),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

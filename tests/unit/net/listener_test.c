@@ -346,6 +346,7 @@ static void a_successor_takes_the_socket_and_who_waits_there(void **state)
     options_for("127.0.0.1", address);
     old = listener;
     listener = make_listener();
+    listener_succeed(listener, old);
     assert_true(listener_take_socket(listener, old));
     assert_false(listener_is_open(old));
     listener_free(old);
@@ -359,6 +360,41 @@ static void a_successor_takes_the_socket_and_who_waits_there(void **state)
     assert_false(listener_take_socket(elsewhere, listener));
     assert_true(listener_is_open(listener));
     listener_free(elsewhere);
+}
+
+static void a_successor_counts_the_connections_of_before(void **state)
+{
+    struct listener_shutdown_count counts[LISTENER_SHUTDOWN_REASON_MAX];
+    struct listener *old;
+
+    (void)state;
+    open_listener();
+    struct sockaddr_in address = bound_address();
+    connect_clients(2);
+    run_turns();
+    assert_int_equal(accepted_count, 2);
+    unwatch_listener();
+    listener_close(listener);
+    old = listener;
+    options_for("127.0.0.1", address);
+    options.max_connections = 3;
+    listener = make_listener();
+    listener_succeed(listener, old);
+    assert_int_equal(listener_open(listener, error), 0);
+    watch_listener();
+    connect_clients(2);
+    run_turns();
+    assert_int_equal(accepted_count, 3);
+    expect_closed(clients[3]);
+    assert_int_equal(listener_connection_count(listener), 3);
+    listener_release(old, "kicked");
+    listener_drop(old);
+    listener_drop(old);
+    assert_false(listener_is_held(old));
+    listener_free(old);
+    assert_int_equal(listener_connection_count(listener), 2);
+    assert_int_equal(listener_shutdown_counts(listener, counts), 2);
+    assert_string_equal(counts[1].reason, "kicked");
 }
 
 static void what_was_accepted_holds_the_listener_until_it_is_dropped(void **state)
@@ -580,6 +616,7 @@ int main(void)
         TEST(a_taken_address_is_an_error),
         TEST(a_closed_listener_opens_again_with_what_it_had),
         TEST(a_successor_takes_the_socket_and_who_waits_there),
+        TEST(a_successor_counts_the_connections_of_before),
         TEST(what_was_accepted_holds_the_listener_until_it_is_dropped),
         TEST(clients_do_not_get_the_last_descriptors),
         TEST(no_descriptor_at_all_is_waited_for),

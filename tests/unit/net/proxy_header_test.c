@@ -66,6 +66,7 @@ static enum proxy_parse parse_copy(const uint8_t *bytes, size_t len, struct prox
 /* Whole, with an MQTT packet behind it, and as every beginning of it. */
 static struct proxy_header parsed(const uint8_t *bytes, size_t len)
 {
+    static const uint8_t behind[] = {0x10, 0x0c, 0, 4, 'M', 'Q', 'T', 'T'};
     static uint8_t more[PROXY_HEADER_MAX + 128];
     struct proxy_header header;
     const char *error;
@@ -73,8 +74,8 @@ static struct proxy_header parsed(const uint8_t *bytes, size_t len)
     for (size_t cut = 0; cut < len; cut++)
         assert_int_equal(parse_copy(bytes, cut, &header, &error), PROXY_MORE);
     memcpy(more, bytes, len);
-    memcpy(more + len, "\x10\x0c\0\x04MQTT", 8);
-    assert_int_equal(parse_copy(more, len + 8, &header, &error), PROXY_PARSED);
+    memcpy(more + len, behind, sizeof(behind));
+    assert_int_equal(parse_copy(more, len + sizeof(behind), &header, &error), PROXY_PARSED);
     assert_int_equal(header.len, len);
     assert_int_equal(parse_copy(bytes, len, &header, &error), PROXY_PARSED);
     assert_null(error);
@@ -179,9 +180,8 @@ static void v1_lines_end_within_107_bytes(void **state)
     /* CR is the 107th byte: the CRLF cannot end in time, and it is known before that byte comes. */
     snprintf(line, sizeof(line), "PROXY UNKNOWN %092d\r\n", 0);
     refused_text(line, 106, "107");
-    memset(line, '1', sizeof(line));
-    memcpy(line, "PROXY TCP4 ", 11);
-    refused((const uint8_t *)line, sizeof(line), 106, "107");
+    snprintf(line, sizeof(line), "PROXY TCP4 %0140d", 0);
+    refused_text(line, 106, "107");
 }
 
 static void v1_wants_a_known_family(void **state)
@@ -310,14 +310,14 @@ static void v2_local_keeps_the_sockets_addresses_and_discards_the_rest(void **st
 
 static void v2_unix_sockets_and_unknown_families_keep_the_sockets_addresses(void **state)
 {
-    uint8_t paths[216 + 10] = "/run/client";
+    static const uint8_t tlv[] = {0x20, 0, 7, 7, 0, 0, 0, 0, 0x22, 0}; /* SSL, and in it two bytes of a TLV */
+    uint8_t paths[216 + sizeof(tlv)] = "/run/client";
     struct bytes unspecified = V2(0x21, 0x00, "\xff");
     struct bytes bytes;
     struct proxy_header header;
 
     (void)state;
-    memcpy(paths + 216, "\x20\0\x07" SSL_VERIFIED, 8);
-    memset(paths + 224, 0, 2); /* two bytes of a sub-TLV: not enough */
+    memcpy(paths + 216, tlv, sizeof(tlv));
     bytes = v2(0x21, 0x31, paths, 216);
     header = parsed(bytes.data, bytes.len);
     assert_false(header.has_addresses);

@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <errno.h>
 #include <stdbool.h>
 #include <stdio.h>
 
@@ -40,6 +41,25 @@ static void may_set_a_topic_from_its_own_memory(void **state)
     assert_int_equal(alias_table_set(table, 1, SLICE_LITERAL("same")), 0);
     assert_int_equal(alias_table_set(table, 1, alias_table_get(table, 1)), 0);
     assert_true(slice_equal(alias_table_get(table, 1), SLICE_LITERAL("same")));
+    alias_table_free(table);
+}
+
+static void refuses_more_bytes_of_topics_than_the_bound(void **state)
+{
+    static uint8_t bytes[ALIAS_BYTES_MAX / 16 - 1];
+    struct alias_table *table = alias_table_new(20);
+    struct slice longest = slice_make(bytes, sizeof(bytes));
+
+    (void)state;
+    assert_non_null(table);
+    for (uint16_t alias = 1; alias <= 16; alias++)
+        assert_int_equal(alias_table_set(table, alias, longest), 0);
+    assert_int_equal(alias_table_set(table, 17, SLICE_LITERAL("of sixteen bytes")), 0);
+    assert_int_equal(alias_table_set(table, 18, SLICE_LITERAL("a")), -ENOSPC);
+    assert_null(alias_table_get(table, 18).data);
+    assert_int_equal(alias_table_set(table, 1, longest), 0); /* one goes, the other comes */
+    assert_int_equal(alias_table_set(table, 1, SLICE_LITERAL("short")), 0);
+    assert_int_equal(alias_table_set(table, 18, SLICE_LITERAL("a")), 0);
     alias_table_free(table);
 }
 
@@ -107,6 +127,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_alias_means_the_topic_that_was_set_last),
         cmocka_unit_test(may_set_a_topic_from_its_own_memory),
+        cmocka_unit_test(refuses_more_bytes_of_topics_than_the_bound),
         cmocka_unit_test(a_topic_is_unknown_the_first_time_it_is_sent),
         cmocka_unit_test(the_oldest_alias_is_assigned_anew_when_all_are_used),
         cmocka_unit_test(a_single_alias_is_enough),

@@ -3,6 +3,9 @@
  */
 #include "../message_fixture.h"
 
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 
 #include "base/rcu.h"
@@ -188,6 +191,129 @@ static void holds_one_reference_to_what_it_keeps(void **state)
     retainer_free(retainer);
 }
 
+static void a_sweep_gives_the_room_of_expired_messages_back(void **state)
+{
+    struct retainer *retainer = make_retainer(3, 0);
+
+    (void)state;
+    store(retainer, make_expiring("a", "1", 0, 1000, 2));
+    store(retainer, make_expiring("$b", "2", 0, 1000, 2)); /* no wildcard finds it */
+    store(retainer, make_expiring("c", "3", 0, 1000, 20));
+    assert_int_equal(retainer_next_expiry_ms(retainer), 3001);
+    assert_false(retainer_sweep(retainer, 100, 3000)); /* not yet */
+    assert_int_equal(retainer_count(retainer), 3);
+    assert_false(retainer_sweep(retainer, 100, 3001));
+    assert_int_equal(retainer_count(retainer), 1);
+    store(retainer, make_retained("d", "4", 0, 0));
+    store(retainer, make_retained("e", "5", 0, 0));
+    assert_string_equal(match(retainer, "#", 3001), "3 4 5");
+    assert_int_equal(retainer_next_expiry_ms(retainer), 21001);
+    assert_false(retainer_sweep(retainer, 100, 21001));
+    assert_int_equal(retainer_count(retainer), 2);
+    assert_int_equal(retainer_next_expiry_ms(retainer), UINT64_MAX); /* nobody else expires */
+    retainer_free(retainer);
+}
+
+static void a_sweep_looks_at_some_topics_at_a_time(void **state)
+{
+    enum { TOPICS = 250, SLICE = 100 };
+    struct retainer *retainer = make_retainer(0, 0);
+    char topic[32];
+
+    (void)state;
+    for (int i = 0; i < TOPICS; i++) {
+        snprintf(topic, sizeof(topic), "t/%03d", i);
+        store(retainer, make_expiring(topic, "x", 0, 1000, 1));
+    }
+    assert_true(retainer_sweep(retainer, SLICE, 5000));
+    assert_int_equal(retainer_count(retainer), TOPICS - SLICE);
+    rcu_thread_quiescent();
+    store(retainer, make_expiring("a", "x", 0, 5000, 1));     /* where the pass has been already */
+    store(retainer, make_expiring("t/200", "x", 0, 5000, 2)); /* where it comes to */
+    assert_true(retainer_sweep(retainer, SLICE, 5000));
+    assert_false(retainer_sweep(retainer, SLICE, 5000));
+    assert_int_equal(retainer_count(retainer), 2);
+    assert_int_equal(retainer_next_expiry_ms(retainer), 6001);
+    assert_false(retainer_sweep(retainer, SLICE, 6001));
+    assert_int_equal(retainer_next_expiry_ms(retainer), 7001);
+    assert_false(retainer_sweep(retainer, SLICE, 7001));
+    assert_int_equal(retainer_count(retainer), 0);
+    retainer_free(retainer);
+}
+
+static void a_sweep_may_be_given_up_half_way(void **state)
+{
+    struct retainer *retainer = make_retainer(0, 0);
+
+    (void)state;
+    store(retainer, make_expiring("a", "1", 0, 1000, 1));
+    store(retainer, make_expiring("b", "2", 0, 1000, 1));
+    assert_true(retainer_sweep(retainer, 1, 5000));
+    retainer_free(retainer); /* the sanitizers see what it leaves */
+}
+
+static void a_message_that_takes_the_place_of_an_expiring_one_stays(void **state)
+{
+    struct retainer *retainer = make_retainer(0, 0);
+
+    (void)state;
+    store(retainer, make_expiring("a", "1", 0, 1000, 1));
+    store(retainer, make_retained("a", "2", 0, 1000));
+    assert_false(retainer_sweep(retainer, 100, 5000));
+    assert_string_equal(match(retainer, "#", 5000), "2");
+    assert_int_equal(retainer_next_expiry_ms(retainer), UINT64_MAX);
+    retainer_free(retainer);
+}
+
+enum { STORERS = 3, ROUNDS = 3000, OVER_MS = ROUNDS + 10000 };
+static _Atomic int storers_running;
+
+static void *store_expiring(void *context)
+{
+    struct retainer *retainer = context;
+    int number = atomic_fetch_add(&storers_running, 1);
+    char topic[32];
+
+    rcu_thread_register();
+    for (uint64_t now_ms = 1; now_ms <= ROUNDS; now_ms++) {
+        snprintf(topic, sizeof(topic), "t/%d/%" PRIu64, number, now_ms % 50);
+        store(retainer, make_expiring(topic, "x", 0, now_ms, (uint32_t)(now_ms % 3)));
+        rcu_thread_quiescent();
+    }
+    rcu_thread_unregister();
+    atomic_fetch_sub(&storers_running, 1);
+    return NULL;
+}
+
+/* Whatever the order in which passes and stores met, the last moment that was asked for lets nothing stay for good. */
+static void no_expiry_is_missed_while_others_store(void **state)
+{
+    struct retainer *retainer = make_retainer(0, 0);
+    pthread_t threads[STORERS];
+
+    (void)state;
+    for (int i = 0; i < STORERS; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, store_expiring, retainer), 0);
+    for (uint64_t now_ms = 0; atomic_load(&storers_running) > 0 || now_ms < ROUNDS; now_ms += 3) {
+        (void)!retainer_sweep(retainer, 10, now_ms);
+        rcu_thread_quiescent();
+    }
+    rcu_thread_offline();
+    for (int i = 0; i < STORERS; i++)
+        pthread_join(threads[i], NULL);
+    rcu_thread_online();
+    for (int calls = 0; retainer_sweep(retainer, 10, OVER_MS); calls++) /* a pass that was under way */
+        assert_true(calls < 1000);
+    for (int calls = 0; retainer_next_expiry_ms(retainer) <= OVER_MS; calls++) {
+        assert_true(calls < 1000);
+        (void)!retainer_sweep(retainer, 10, OVER_MS);
+    }
+    while (retainer_sweep(retainer, 10, OVER_MS))
+        ;
+    assert_int_equal(retainer_count(retainer), 0);
+    retainer_free(retainer);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -201,6 +327,11 @@ int main(void)
         TEST(wildcards_find_no_system_topics),
         TEST(a_long_answer_is_whole),
         TEST(holds_one_reference_to_what_it_keeps),
+        TEST(a_sweep_gives_the_room_of_expired_messages_back),
+        TEST(a_sweep_looks_at_some_topics_at_a_time),
+        TEST(a_sweep_may_be_given_up_half_way),
+        TEST(a_message_that_takes_the_place_of_an_expiring_one_stays),
+        TEST(no_expiry_is_missed_while_others_store),
     };
 
     return cmocka_run_group_tests_name("retainer", tests, NULL, NULL);

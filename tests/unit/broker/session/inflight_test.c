@@ -66,8 +66,7 @@ static void never_gives_packet_id_zero(void **state)
 
 static void remembers_what_was_sent(void **state)
 {
-    struct delivery_item item = {
-        .message = shared_message, .subscription_id = 77, .qos = 2, .retain = true, .shared = true};
+    struct delivery_item item = {.message = shared_message, .subscription_id = 77, .qos = 2, .retain = true};
     struct inflight_entry *entry;
     uint16_t packet_id;
 
@@ -79,7 +78,6 @@ static void remembers_what_was_sent(void **state)
     assert_int_equal(entry->sent_ms, 1234);
     assert_int_equal(entry->state, INFLIGHT_WAIT_PUBREC);
     assert_true(entry->retain);
-    assert_true(entry->shared);
     assert_ptr_equal(inflight_remove(*state, entry), shared_message);
 }
 

@@ -278,6 +278,43 @@ static void a_message_of_several_groups_is_handed_on_to_each(void **state)
     assert_int_equal(fixture->log_len, strlen("again:g/t:a again:h/t:a"));
 }
 
+static void a_queued_copy_goes_to_the_group_through_which_it_came(void **state)
+{
+    struct fixture *fixture = *state;
+    struct session *session = fixture_session(fixture, "c");
+    struct subscription *one = fixture_subscribe(session, "$share/g/t", 1);
+    struct subscription *other = fixture_subscribe(session, "$share/h/t", 1);
+    struct message *a = make_message("t", "a", 1, fixture->now_ms), *b = make_message("t", "b", 1, fixture->now_ms);
+    struct peer peer;
+
+    fixture_connect(session, &peer, 1);
+    fixture_deliver_take(fixture, one, message_ref(a)); /* sent: `a` is not for another member of g */
+    fixture_deliver_take(fixture, other, message_ref(a));
+    /* The copies of `b` do not follow each other, as when they come from two workers. */
+    fixture_deliver_take(fixture, other, message_ref(b));
+    fixture_deliver(fixture, other, "c", 1);
+    fixture_deliver_take(fixture, one, message_ref(b));
+    session_end(session, "discarded");
+    ASSERT_HOST(fixture, "again:h/t:a again:h/t:b again:h/t:c again:g/t:b");
+    ASSERT_SENT(&peer, "a1:1");
+    message_unref(a);
+    message_unref(b);
+}
+
+static void a_queued_copy_of_a_group_left_before_goes_to_no_other(void **state)
+{
+    struct fixture *fixture = *state;
+    struct session *session = fixture_session(fixture, "c");
+    struct subscription *left = fixture_subscribe(session, "$share/g/t", 1);
+
+    fixture_deliver(fixture, left, "a", 1);
+    subscription_remove(left);
+    fixture_deliver(fixture, fixture_subscribe(session, "$share/h/t", 1), "b", 1);
+    fixture_deliver(fixture, fixture_subscribe(session, "$share/g/t", 1), "c", 1); /* another membership */
+    session_end(session, "discarded");
+    ASSERT_HOST(fixture, "again:h/t:b again:g/t:c");
+}
+
 static void a_session_is_found_by_others_until_it_ends(void **state)
 {
     struct fixture *fixture = *state;
@@ -313,6 +350,8 @@ int main(void)
         TEST(ending_drops_what_waits),
         TEST(an_ending_session_hands_queued_shared_messages_on),
         TEST(a_message_of_several_groups_is_handed_on_to_each),
+        TEST(a_queued_copy_goes_to_the_group_through_which_it_came),
+        TEST(a_queued_copy_of_a_group_left_before_goes_to_no_other),
         TEST(a_session_is_found_by_others_until_it_ends),
     };
 
