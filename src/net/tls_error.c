@@ -97,7 +97,7 @@ static void describe_alert(SSL *ssl, int alert, char out_text[TLS_ERROR_MAX])
              plain == NULL ? "" : ": ", plain == NULL ? "" : plain);
 }
 
-void tls_describe_failure(SSL *ssl, uint8_t first_byte, char out_text[TLS_ERROR_MAX])
+void tls_describe_failure(SSL *ssl, uint8_t first_byte, const char *refused, char out_text[TLS_ERROR_MAX])
 {
     unsigned long code = ERR_peek_error(); /* the first one is the cause */
     int reason = ERR_GET_REASON(code);
@@ -123,6 +123,7 @@ void tls_describe_failure(SSL *ssl, uint8_t first_byte, char out_text[TLS_ERROR_
         if (reason == SSL_R_DECRYPTION_FAILED_OR_BAD_RECORD_MAC && !SSL_is_init_finished(ssl))
             plain = "what the client sent cannot be decrypted (another pre-shared key?)";
     }
-    snprintf(out_text, TLS_ERROR_MAX, "%s (OpenSSL: %s)", plain == NULL ? "TLS failed" : plain, detail);
+    snprintf(out_text, TLS_ERROR_MAX, "%s%s%s (OpenSSL: %s)", plain == NULL ? "TLS failed" : plain,
+             refused == NULL ? "" : ": ", refused == NULL ? "" : refused, detail);
     ERR_clear_error();
 }

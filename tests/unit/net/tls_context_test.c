@@ -234,12 +234,12 @@ static void clients_without_a_good_certificate_are_refused_with_the_reason(void 
     assert_string_equal(comes_in(context, NULL),
                         "the client sent no certificate (OpenSSL: peer did not return a certificate)");
     assert_string_equal(comes_in(context, &expired),
-                        "the client's certificate has expired (OpenSSL: certificate has expired)");
+                        "the client's certificate has expired: CN=old (OpenSSL: certificate has expired)");
     assert_string_equal(comes_in(context, &self_signed),
-                        "the client's certificate is self-signed (OpenSSL: self-signed certificate)");
+                        "the client's certificate is self-signed: CN=self (OpenSSL: self-signed certificate)");
     assert_string_equal(
         comes_in(context, &stranger),
-        "the client's certificate is of an unknown CA (OpenSSL: unable to get local issuer certificate)");
+        "the client's certificate is of an unknown CA: CN=s (OpenSSL: unable to get local issuer certificate)");
     tls_context_free(context);
     options.fail_if_no_peer_cert = false;
     context = context_make(&options);
@@ -264,20 +264,22 @@ static void revoked_clients_are_refused_also_after_a_reload(void **state)
     options.crl_file = write_crl("crl.pem", &authority, NULL, DAY_S);
     struct tls_context *context = context_make(&options);
     assert_string_equal(comes_in(context, &client), "");
-    assert_string_equal(comes_in(context, &unlisted), "crl_file has no CRL of the issuer of the client's certificate "
-                                                      "(OpenSSL: unable to get certificate CRL)");
+    assert_string_equal(comes_in(context, &unlisted),
+                        "crl_file has no CRL of the issuer of the client's certificate: CN=u "
+                        "(OpenSSL: unable to get certificate CRL)");
     write_crl("crl.pem", &authority, client.certificate, DAY_S);
     assert_true(tls_context_files_changed(context));
     assert_string_equal(comes_in(context, &client), ""); /* not yet read */
     assert_int_equal(tls_context_reload(context, error), 0);
     assert_false(tls_context_files_changed(context));
     assert_string_equal(comes_in(context, &client),
-                        "the client's certificate is revoked (OpenSSL: certificate revoked)");
+                        "the client's certificate is revoked: CN=c1 (OpenSSL: certificate revoked)");
     write_crl("crl.pem", &authority, NULL, -60);
     assert_int_equal(tls_context_reload(context, error), 0);
     assert_non_null(strstr(tls_context_notes(context), "listener.ssl.test.crl_file: CRL 1 of "));
-    assert_string_equal(comes_in(context, &client), "the CRL of the issuer of the client's certificate is out of date "
-                                                    "(OpenSSL: CRL has expired)");
+    assert_string_equal(comes_in(context, &client),
+                        "the CRL of the issuer of the client's certificate is out of date: CN=c1 "
+                        "(OpenSSL: CRL has expired)");
     tls_context_free(context);
     identity_free(&unlisted_authority);
     identity_free(&unlisted);
