@@ -20,6 +20,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define SUBJECT_TEXT_MAX 200 /* of a client's certificate in the log; the rest is cut */
+
 /* ---- OpenSSL's view of what is below */
 
 static int bio_read(BIO *bio, char *out, int capacity)
@@ -106,6 +108,22 @@ void tls_layer_on_key_log(const SSL *ssl, const char *line)
     const struct tls_layer *tls = BIO_get_data(SSL_get_rbio(ssl));
 
     tls_records_log_line(tls->records, line);
+}
+
+void tls_layer_on_refused(const SSL *ssl, const X509 *certificate)
+{
+    struct tls_layer *tls = BIO_get_data(SSL_get_rbio(ssl));
+    BIO *bio = tls->refused == NULL ? BIO_new(BIO_s_mem()) : NULL; /* the first one is the cause */
+    char *text;
+    long len;
+
+    if (bio == NULL)
+        return;
+    X509_NAME_print_ex(bio, X509_get_subject_name(certificate), 0, XN_FLAG_RFC2253); /* no byte but printable ASCII */
+    len = BIO_get_mem_data(bio, &text);
+    if (len > 0)
+        tls->refused = strndup(text, len < SUBJECT_TEXT_MAX ? (size_t)len : SUBJECT_TEXT_MAX);
+    BIO_free(bio);
 }
 
 X509 *tls_layer_peer(const struct stream_layer *layer)
@@ -222,6 +240,7 @@ static void tls_free(struct stream_layer *layer)
     buffer_fini(&tls->plain);
     OPENSSL_free(tls->peer);
     free(tls->error_text);
+    free(tls->refused);
     free(tls);
 }
 

@@ -212,6 +212,16 @@ static int crls_load(struct tls_loader *loader)
     return err;
 }
 
+static int on_verified(int good, X509_STORE_CTX *verifying)
+{
+    const X509 *certificate = X509_STORE_CTX_get_current_cert(verifying);
+    const SSL *ssl = X509_STORE_CTX_get_ex_data(verifying, SSL_get_ex_data_X509_STORE_CTX_idx());
+
+    if (!good && certificate != NULL)
+        tls_layer_on_refused(ssl, certificate);
+    return good;
+}
+
 /* Who clients must be. With pre-shared keys there are no certificates to ask for. */
 static int verify_apply(struct tls_loader *loader, SSL_CTX *ssl)
 {
@@ -231,7 +241,7 @@ static int verify_apply(struct tls_loader *loader, SSL_CTX *ssl)
     }
     if (options->fail_if_no_peer_cert)
         mode |= SSL_VERIFY_FAIL_IF_NO_PEER_CERT;
-    SSL_CTX_set_verify(ssl, mode, NULL);
+    SSL_CTX_set_verify(ssl, mode, on_verified);
     return 0;
 }
 

@@ -99,23 +99,6 @@ static void describe_alert(SSL *ssl, int alert, char out_text[TLS_ERROR_MAX])
              plain == NULL ? "" : ": ", plain == NULL ? "" : plain);
 }
 
-/* "; subject: CN=…" of the certificate that was not accepted, as in tls_layer_peer_name(); "" when there is none. */
-static void describe_subject(SSL *ssl, char out_text[ABOUT_TEXT_MAX])
-{
-    const X509 *certificate = sk_X509_value(SSL_get0_verified_chain(ssl), 0);
-    BIO *bio = certificate == NULL ? NULL : BIO_new(BIO_s_mem());
-    char *subject = NULL;
-
-    out_text[0] = '\0';
-    if (bio == NULL)
-        return;
-    if (X509_NAME_print_ex(bio, X509_get_subject_name(certificate), 0, XN_FLAG_RFC2253) > 0) {
-        long len = BIO_get_mem_data(bio, &subject);
-        snprintf(out_text, ABOUT_TEXT_MAX, "; subject: %.*s", (int)len, subject);
-    }
-    BIO_free(bio);
-}
-
 /* Nobody has the identity that the client named; OpenSSL then complains that there is no certificate either (TLS 1.3). */
 static bool describe_identity(SSL *ssl, int reason, char out_text[ABOUT_TEXT_MAX])
 {
@@ -128,7 +111,7 @@ static bool describe_identity(SSL *ssl, int reason, char out_text[ABOUT_TEXT_MAX
     return true;
 }
 
-void tls_describe_failure(SSL *ssl, uint8_t first_byte, char out_text[TLS_ERROR_MAX])
+void tls_describe_failure(SSL *ssl, uint8_t first_byte, const char *refused, char out_text[TLS_ERROR_MAX])
 {
     unsigned long code = ERR_peek_error(); /* the first one is the cause */
     int reason = ERR_GET_REASON(code);
@@ -152,13 +135,13 @@ void tls_describe_failure(SSL *ssl, uint8_t first_byte, char out_text[TLS_ERROR_
             const char *why = words_of(verify_words, ARRAY_COUNT(verify_words), (int)verified);
             plain = why == NULL ? plain : why;
             detail = X509_verify_cert_error_string(verified);
-            describe_subject(ssl, about);
         }
         if (describe_identity(ssl, reason, about))
             plain = "the client's PSK identity is unknown";
         if (reason == SSL_R_DECRYPTION_FAILED_OR_BAD_RECORD_MAC && !SSL_is_init_finished(ssl))
             plain = "what the client sent cannot be decrypted (another pre-shared key?)";
     }
-    snprintf(out_text, TLS_ERROR_MAX, "%s (OpenSSL: %s%s)", plain == NULL ? "TLS failed" : plain, detail, about);
+    snprintf(out_text, TLS_ERROR_MAX, "%s%s%s (OpenSSL: %s%s)", plain == NULL ? "TLS failed" : plain,
+             refused == NULL ? "" : ": ", refused == NULL ? "" : refused, detail, about);
     ERR_clear_error();
 }

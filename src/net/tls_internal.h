@@ -99,8 +99,8 @@ MUST_USE int tls_ocsp_load(struct tls_loader *loader, SSL_CTX *ssl, STACK_OF(X50
 int64_t tls_time_s(const ASN1_TIME *time);
 
 /* In plain words why the last call on `ssl` failed, from OpenSSL's queue, which it empties; `first_byte`: what the client said
- * first. Thread: owner. */
-void tls_describe_failure(SSL *ssl, uint8_t first_byte, char out_text[TLS_ERROR_MAX]);
+ * first; `refused`: the certificate that was not accepted, NULL: none. Thread: owner. */
+void tls_describe_failure(SSL *ssl, uint8_t first_byte, const char *refused, char out_text[TLS_ERROR_MAX]);
 
 /* Takes the context's present generation, with a reference. Thread: any. */
 struct tls_files *tls_context_files_ref(struct tls_context *context);
@@ -111,6 +111,8 @@ void tls_context_handshake_end(struct tls_context *context);
 extern const struct stream_layer_ops tls_layer_ops;
 /* The client's certificate with a reference, which the caller frees; NULL: there is none. Thread: owner. */
 X509 *tls_layer_peer(const struct stream_layer *layer);
+/* A certificate in the client's chain was not accepted: kept for the error text. Thread: owner. */
+void tls_layer_on_refused(const SSL *ssl, const X509 *certificate);
 /* OpenSSL tells secrets of a handshake: for tls_records. Thread: owner. */
 void tls_layer_on_key_log(const SSL *ssl, const char *line);
 

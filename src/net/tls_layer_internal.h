@@ -36,6 +36,7 @@ struct tls_layer {
     uint8_t *peer;           /* the client\'s certificate (DER); NULL: none, or the SSL has it */
     int peer_len;
     char *error_text;
+    char *refused;         /* the subject of the client's certificate that was not accepted; NULL: none */
     int failed;            /* -errno for every further call */
     uint8_t first_byte;    /* that the client sent, for error texts */
     uint8_t empty_records; /* in a row */

@@ -39,7 +39,7 @@ int tls_layer_fail(struct tls_layer *tls, struct tls_call *call, int err, const 
         return tls->failed;
     tls->failed = err;
     if (text == NULL) {
-        tls_describe_failure(tls->ssl, tls->first_byte, described);
+        tls_describe_failure(tls->ssl, tls->first_byte, tls->refused, described);
         text = described;
     }
     tls->error_text = strdup(text);
