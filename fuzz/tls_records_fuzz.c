@@ -328,6 +328,8 @@ static void client_updates_key(struct run *run, bool asks)
 
 static void client_says_goodbye(struct run *run)
 {
+    if (run->said_goodbye) /* the second time it would read */
+        return;
     ERR_clear_error();
     (void)SSL_shutdown(run->client);
     run->said_goodbye = true;
@@ -486,17 +488,18 @@ static void shake_hands(struct run *run, size_t variant)
 
 static void begin(struct run *run, size_t variant)
 {
+    static uint8_t wire[WIRE_MAX];
     struct stream_layer *layer;
 
     ASSERT(stream_pool_init(&run->pool) == 0);
     run->network.base.ops = &network_ops;
     run->network.base.established = true;
-    run->network.wire = malloc(WIRE_MAX);
+    run->network.wire = wire;
     run->network.room = WIRE_MAX;
     run->network.to_client = BIO_new(BIO_s_mem());
     run->from_client = BIO_new(BIO_s_mem());
     run->client = SSL_new(clients[variant]);
-    ASSERT(run->network.wire != NULL && run->client != NULL);
+    ASSERT(run->client != NULL);
     SSL_set_bio(run->client, run->network.to_client, run->from_client);
     SSL_set_connect_state(run->client);
     if (sessions[variant] != NULL) {
@@ -554,7 +557,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     stream_pool_fini(&run.pool);
     SSL_set_shutdown(run.client, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
     SSL_free(run.client);
-    free(run.network.wire);
     ERR_clear_error();
     return 0;
 }
