@@ -150,8 +150,9 @@ static void ciphers_that_are_gone_are_left_out_with_a_note(void **state)
                                                     "ECDH-RSA-AES256-SHA384, NULL-SHA256, Nonsense");
     tls_context_free(context);
     options.ciphers = TEXT("Nonsense");
-    assert_refused(&options, "listener.ssl.test.ciphers: OpenSSL has none of these ciphers; `openssl ciphers -s` lists "
-                             "what it has");
+    assert_refused(&options,
+                   "listener.ssl.test.ciphers: OpenSSL has no cipher of these: Nonsense; `openssl ciphers -s` lists "
+                   "what it has");
     options.ciphers = TEXT("TLS_AES_256_GCM_SHA384"); /* then there is only TLS 1.3 */
     context = context_make(&options);
     SSL_CTX *client_context = client_context_make(NULL, 0, TLS1_2_VERSION);
@@ -234,12 +235,12 @@ static void clients_without_a_good_certificate_are_refused_with_the_reason(void 
     assert_string_equal(comes_in(context, NULL),
                         "the client sent no certificate (OpenSSL: peer did not return a certificate)");
     assert_string_equal(comes_in(context, &expired),
-                        "the client's certificate has expired (OpenSSL: certificate has expired)");
+                        "the client's certificate has expired (OpenSSL: certificate has expired; subject: CN=old)");
     assert_string_equal(comes_in(context, &self_signed),
-                        "the client's certificate is self-signed (OpenSSL: self-signed certificate)");
+                        "the client's certificate is self-signed (OpenSSL: self-signed certificate; subject: CN=self)");
     assert_string_equal(
         comes_in(context, &stranger),
-        "the client's certificate is of an unknown CA (OpenSSL: unable to get local issuer certificate)");
+        "the client's certificate is of an unknown CA (OpenSSL: unable to get local issuer certificate; subject: CN=s)");
     tls_context_free(context);
     options.fail_if_no_peer_cert = false;
     context = context_make(&options);
@@ -265,19 +266,19 @@ static void revoked_clients_are_refused_also_after_a_reload(void **state)
     struct tls_context *context = context_make(&options);
     assert_string_equal(comes_in(context, &client), "");
     assert_string_equal(comes_in(context, &unlisted), "crl_file has no CRL of the issuer of the client's certificate "
-                                                      "(OpenSSL: unable to get certificate CRL)");
+                                                      "(OpenSSL: unable to get certificate CRL; subject: CN=u)");
     write_crl("crl.pem", &authority, client.certificate, DAY_S);
     assert_true(tls_context_files_changed(context));
     assert_string_equal(comes_in(context, &client), ""); /* not yet read */
     assert_int_equal(tls_context_reload(context, error), 0);
     assert_false(tls_context_files_changed(context));
     assert_string_equal(comes_in(context, &client),
-                        "the client's certificate is revoked (OpenSSL: certificate revoked)");
+                        "the client's certificate is revoked (OpenSSL: certificate revoked; subject: CN=c1)");
     write_crl("crl.pem", &authority, NULL, -60);
     assert_int_equal(tls_context_reload(context, error), 0);
     assert_non_null(strstr(tls_context_notes(context), "listener.ssl.test.crl_file: CRL 1 of "));
     assert_string_equal(comes_in(context, &client), "the CRL of the issuer of the client's certificate is out of date "
-                                                    "(OpenSSL: CRL has expired)");
+                                                    "(OpenSSL: CRL has expired; subject: CN=c1)");
     tls_context_free(context);
     identity_free(&unlisted_authority);
     identity_free(&unlisted);
@@ -480,7 +481,7 @@ static const char *psk_comes_in(struct tls_context *context, int version, const 
 
 static void psk_clients_come_in_with_their_key_only(void **state)
 {
-    static const char keys[] = "client1:1234\nclient2:ab:cd\n\nclient1:later\n";
+    static const char keys[] = "# keys\nclient1:1234\r\nclient2:ab:cd\n\nclient1:later\nclient4:hex:6c61746572\n";
     struct tls_options options = base;
 
     (void)state;
@@ -496,12 +497,13 @@ static void psk_clients_come_in_with_their_key_only(void **state)
     for (int version = TLS1_2_VERSION; version <= TLS1_3_VERSION; version++) {
         assert_string_equal(psk_comes_in(context, version, "client1", "later"), "");
         assert_string_equal(psk_comes_in(context, version, "client2", "ab:cd"), "");
+        assert_string_equal(psk_comes_in(context, version, "client4", "later"), "");
         assert_string_not_equal(psk_comes_in(context, version, "client2", "abcd"), "");
         assert_string_not_equal(psk_comes_in(context, version, "client3", "abcd"), "");
         assert_string_not_equal(psk_comes_in(context, version, NULL, NULL), "");
     }
     assert_string_equal(psk_comes_in(context, TLS1_2_VERSION, "client3", "x"),
-                        "the client's PSK identity is unknown (OpenSSL: psk identity not found)");
+                        "the client's PSK identity is unknown (OpenSSL: psk identity not found; identity: client3)");
     assert_string_equal(psk_comes_in(context, TLS1_3_VERSION, "client2", "x"),
                         "the client has another pre-shared key than psk_file (OpenSSL: binder does not verify)");
     tls_context_free(context);
@@ -518,9 +520,11 @@ static void wrong_lines_of_the_psk_file_are_told_by_number(void **state)
                              "identity:key");
     options.psk_file = write_file("psk.txt", "a:b\nnonsense\n", 13);
     assert_refused(&options, "listener.ssl.test.psk_file: ~/psk.txt, line 2: there is no ':' in it; a line is "
-                             "identity:key");
+                             "identity:key or identity:hex:key");
     write_file("psk.txt", "a:", 2);
-    assert_refused(&options, "listener.ssl.test.psk_file: ~/psk.txt, line 1: the key is empty; a line is identity:key");
+    assert_refused(
+        &options,
+        "listener.ssl.test.psk_file: ~/psk.txt, line 1: the key is empty; a line is identity:key or identity:hex:key");
     options.psk_ciphers = TEXT("ECDHE-ECDSA-AES128-GCM-SHA256");
     assert_refused(&options,
                    "listener.ssl.test.psk_ciphers: ECDHE-ECDSA-AES128-GCM-SHA256 is no cipher with a pre-shared "
