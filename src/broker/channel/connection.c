@@ -556,7 +556,7 @@ void connection_make_unready(struct connection *connection)
     connection->is_ready = connection->in_handshakes = false;
 }
 
-static void unpause(struct connection *connection, enum pause_cause cause)
+void connection_unpause(struct connection *connection, enum pause_cause cause)
 {
     if ((connection->paused & cause) == 0)
         return;
@@ -579,7 +579,7 @@ static void write_on(struct connection *connection)
     }
     if ((connection->paused & PAUSE_OUTPUT) != 0 &&
         stream_pending_bytes(&connection->stream) <= connection->zone->high_watermark_bytes)
-        unpause(connection, PAUSE_OUTPUT);
+        connection_unpause(connection, PAUSE_OUTPUT);
     if (connection->wants_writable &&
         stream_pending_bytes(&connection->stream) <= connection->zone->high_watermark_bytes / 2) {
         connection->wants_writable = false;
@@ -665,7 +665,7 @@ static void on_drained(struct worker *worker, struct mailbox_waiter *waiter)
 
     (void)worker;
     if (connection_open(extras->owner))
-        unpause(extras->owner, PAUSE_MAILBOX);
+        connection_unpause(extras->owner, PAUSE_MAILBOX);
 }
 
 void connection_wait_congestion(struct connection *connection)
@@ -753,7 +753,7 @@ static void connection_on_due(struct timer *timer, uint64_t now_ms)
         connection->received_ms = (uint32_t)now_ms; /* it is we who do not read */
     if (connection->extras != NULL && connection->extras->resume_ms > 0 && now_ms >= connection->extras->resume_ms) {
         connection->extras->resume_ms = 0;
-        unpause(connection, PAUSE_RATE);
+        connection_unpause(connection, PAUSE_RATE);
     }
     if (connection->keep_alive_ms > 0 && silence_ms(connection, now_ms) >= connection->keep_alive_ms) {
         metric_add(METRIC_CONNECTIONS_KEEPALIVE_TIMEOUT, 1);
