@@ -100,7 +100,7 @@ struct connection {
     uint32_t partial_capacity;
     struct timer timer;         /* CONNECT must come, keep alive, a blocked send, a rate limit, lingering */
     uint64_t sequence;          /* rises on one worker; for listing */
-    uint32_t received_ms;       /* low bits of the clock when something last came */
+    uint32_t received_ms;       /* low bits of the clock: the last whole packet, or enough of a large one */
     uint32_t connected_at_s;    /* monotonic clock */
     uint32_t client_packet_max; /* bytes; the client's Maximum Packet Size */
     uint32_t keep_alive_ms;     /* silence that ends the connection; 0: off */
@@ -118,8 +118,9 @@ struct connection {
     bool handing_over : 1;
     bool is_ready : 1; /* in the ready list, or in the queue of handshakes */
     bool in_handshakes : 1;
-    bool overloaded : 1; /* over force_shutdown_policy: to be closed in the next turn */
-    bool peer_reset : 1; /* the kernel said so; there may still be bytes to read */
+    bool overloaded : 1;   /* over force_shutdown_policy: to be closed in the next turn */
+    bool peer_reset : 1;   /* the kernel said so; there may still be bytes to read */
+    uint32_t progress_len; /* of the unfinished packet, bytes that had come at received_ms */
 };
 
 #define LIST_MARKS_MAX 16 /* listings that are under way at once; a further one takes the place of the oldest */

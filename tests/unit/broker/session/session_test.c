@@ -389,10 +389,9 @@ static void an_ended_session_gets_nothing_while_it_is_taken_down(void **state)
 static void sessions_that_end_together_are_taken_down_in_order(void **state)
 {
     struct fixture *fixture = *state;
-    char id[8];
+    char id[] = "c0";
 
-    for (int i = 0; i < 5; i++) {
-        snprintf(id, sizeof(id), "c%d", i);
+    for (int i = 0; i < 5; i++, id[1]++) {
         struct session *session = fixture_session(fixture, id);
         subscribe_to_many(session, 1000);
         session_end(session, "gone");
