@@ -22,6 +22,10 @@
 #define FILTERS_PER_TURN                                                                                               \
     256u /* of packets with more than that, of all of a worker's clients: under half a millisecond */
 
+/* Levels of a filter where max_topic_levels is 0. No topic in use comes near it, and a filter of 64 KB with a node of the
+ * router's tree for every second byte would cost megabytes. Refused like any filter over max_topic_levels. */
+#define FILTER_LEVELS_MAX 1024u
+
 /* One filter of the packet, checked. */
 struct request {
     struct mqtt_shared_filter filter; /* with mountpoint */
@@ -64,8 +68,9 @@ static void adjust_options(const struct connection *connection, struct mqtt_subs
 static enum reason_code check_filter(const struct connection *connection, const struct mqtt_shared_filter *filter)
 {
     const struct zone_capabilities *caps = &connection->zone->caps;
+    uint32_t levels_max = caps->max_topic_levels > 0 ? caps->max_topic_levels : FILTER_LEVELS_MAX;
 
-    if (caps->max_topic_levels > 0 && mqtt_topic_level_count(filter->filter) > caps->max_topic_levels)
+    if (filter->filter.len >= levels_max && mqtt_topic_level_count(filter->filter) > levels_max)
         return REASON_TOPIC_FILTER_INVALID;
     if (filter->group.data != NULL && !caps->shared_subscription)
         return REASON_SHARED_SUBSCRIPTIONS_NOT_SUPPORTED;
