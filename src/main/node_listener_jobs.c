@@ -29,6 +29,7 @@ struct listener_job;
 
 struct job_post {
     struct post post;
+    bool begun; /* it only has clients left to close */
     struct listener_job *job;
 };
 
@@ -71,13 +72,14 @@ static void work_on_it(struct worker *worker, struct post *post)
     struct job_post *mine = CONTAINER_OF(post, struct job_post, post);
     struct listener_job *job = mine->job;
 
-    if (job->unwatch != NULL)
+    if (job->unwatch != NULL && !mine->begun)
         listener_unwatch(job->unwatch, worker);
-    if (job->watch != NULL) {
+    if (job->watch != NULL && !mine->begun) {
         int err = listener_watch(job->watch, worker);
         if (err < 0)
             atomic_store(&job->watch_err, err);
     }
+    mine->begun = true;
     if (job->close_clients_of != NULL && channel_close_listener(worker, job->close_clients_of, CLOSES_PER_TURN)) {
         worker_post(worker, &mine->post); /* the others' turn */
         return;

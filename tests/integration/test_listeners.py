@@ -212,6 +212,15 @@ def test_restart_with_close_clients_ends_those_of_before(make_broker, version):
     node.connect(version).expect_nothing()
 
 
+def test_restart_with_close_clients_ends_more_than_are_closed_in_a_turn(make_broker):
+    node = make_broker({"node.workers": "1"})
+    clients = [node.connect(4) for _ in range(600)]
+    listeners(node, "restart", "tcp:external", "--close-clients")
+    for client in clients:
+        client.expect_closed()
+    node.connect(5).expect_nothing()
+
+
 def test_a_bad_configuration_is_refused_with_file_and_line_and_nothing_changes(make_broker):
     node = make_broker()
     client = node.connect(5)
