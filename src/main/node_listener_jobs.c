@@ -29,7 +29,8 @@ struct listener_job;
 
 struct job_post {
     struct post post;
-    bool begun; /* it only has clients left to close */
+    bool begun;      /* it only has clients left to close */
+    uint64_t cursor; /* of channel_close_listener() */
     struct listener_job *job;
 };
 
@@ -80,7 +81,8 @@ static void work_on_it(struct worker *worker, struct post *post)
             atomic_store(&job->watch_err, err);
     }
     mine->begun = true;
-    if (job->close_clients_of != NULL && channel_close_listener(worker, job->close_clients_of, CLOSES_PER_TURN)) {
+    if (job->close_clients_of != NULL &&
+        channel_close_listener(worker, job->close_clients_of, &mine->cursor, CLOSES_PER_TURN)) {
         worker_post(worker, &mine->post); /* the others' turn */
         return;
     }

@@ -226,6 +226,27 @@ static void who_stays_is_visited_once_while_others_come_and_go(void **state)
         assert_true(visit_counts[i] <= 1);
 }
 
+static void closing_a_listener_looks_at_so_many_others_in_a_turn(void **state)
+{
+    const struct listener *listener = (const struct listener *)(uintptr_t)1; /* nobody's */
+    struct connection *head;
+    uint64_t cursor = 0;
+    uint32_t slices = 1;
+
+    (void)state;
+    come_many(10000);
+    assert_true(channel_close_listener(here->host.worker, listener, &cursor, 1));
+    head = here->channel->head;
+    here->channel->head = NULL; /* who starts there again finds nobody */
+    do
+        assert_true(++slices < 10);
+    while (channel_close_listener(here->host.worker, listener, &cursor, 1));
+    here->channel->head = head;
+    assert_true(slices > 2);
+    assert_int_equal(cursor, 10000);
+    assert_int_equal(here->channel->mark_count, 0);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -237,6 +258,7 @@ int main(void)
         TEST(a_slice_may_be_empty_but_not_endless),
         TEST(more_listings_than_marks_are_all_whole),
         TEST(who_stays_is_visited_once_while_others_come_and_go),
+        TEST(closing_a_listener_looks_at_so_many_others_in_a_turn),
     };
 
     return cmocka_run_group_tests_name("clients", tests, NULL, NULL);
