@@ -172,7 +172,7 @@ void channel_close_all(struct worker *worker)
     }
 }
 
-bool channel_close_listener(struct worker *worker, const struct listener *listener, uint64_t *cursor, uint32_t limit)
+bool channel_close_stopped(struct worker *worker, uint64_t *cursor, uint32_t limit)
 {
     struct channel_worker *host = broker_worker_of(worker)->channel;
     struct list_mark *mark;
@@ -182,7 +182,7 @@ bool channel_close_listener(struct worker *worker, const struct listener *listen
     for (uint32_t looked = 0; connection != NULL && limit > 0 && looked < LOOKED_AT_MAX; looked++) {
         next = connection->next;
         *cursor = connection->sequence;
-        if (connection->listener == listener && connection->state < CONNECTION_LINGER) {
+        if (connection->state < CONNECTION_LINGER && listener_is_closing(connection->listener)) {
             connection_close(connection, REASON_ADMINISTRATIVE_ACTION, "listener_stopped");
             limit--;
         }
