@@ -16,6 +16,18 @@
 #define DAY_S 86400
 #define WARN_DAYS 30 /* before a certificate ends */
 
+/* What is not wrong but worth knowing: a line each. */
+static void log_notes(const struct tls_context *context)
+{
+    const char *note = tls_context_notes(context);
+
+    while (*note != '\0') {
+        size_t len = strcspn(note, "\n");
+        log_write(LOG_LEVEL_NOTICE, "[Listener] %.*s", (int)len, note);
+        note += len + (note[len] == '\n');
+    }
+}
+
 int node_listener_tls_reload(struct listener_slot *slot, char error[LISTENER_ERROR_MAX])
 {
     struct tls_context *context = listener_tls_context(slot->listener);
@@ -30,6 +42,7 @@ int node_listener_tls_reload(struct listener_slot *slot, char error[LISTENER_ERR
     slot->warned_day = 0;
     log_write(LOG_LEVEL_NOTICE, "[Listener] mqtt:%s:%s uses its TLS files as they are now",
               listener_type_name(slot->type), slot->name);
+    log_notes(context);
     return 0;
 }
 
@@ -81,6 +94,7 @@ void node_listener_tls_warn(struct node *node, struct listener_slot *slot)
     if (context == NULL)
         return;
     warn_of_end(slot);
+    log_notes(context);
     if (!tls_context_is_trial(context))
         return;
     snprintf(
