@@ -31,7 +31,7 @@ static void log_notes(struct listener_slot *slot)
     while (*line != '\0') {
         size_t len = strcspn(line, "\n"), key_len = strcspn(line, ":");
         bool of_ciphers = key_len > 7 && strncmp(line + key_len - 7, "ciphers", 7) == 0;
-        log_write(of_ciphers ? LOG_LEVEL_INFO : LOG_LEVEL_WARNING, "[Listener] %.*s", (int)len, line);
+        log_write(of_ciphers ? LOG_LEVEL_NOTICE : LOG_LEVEL_WARNING, "[Listener] %.*s", (int)len, line);
         line += len + (line[len] == '\n' ? 1 : 0);
     }
     if (end_s != 0 && end_s <= now_s())
