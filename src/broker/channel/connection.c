@@ -299,9 +299,7 @@ static void refuse_stranger(struct connection *connection, uint8_t first_byte)
 {
     const char *what = "the first packet is not CONNECT";
 
-    if (first_byte == 0x16)
-        what = "the first packet is not CONNECT but looks like a TLS handshake; TLS has listeners of its own";
-    else if (first_byte == 'G' || first_byte == 'H')
+    if (first_byte == 'G' || first_byte == 'H')
         what = "the first packet is not CONNECT but looks like HTTP; WebSocket has listeners of its own";
     else if (first_byte == 'P' || first_byte == '\r')
         what =
