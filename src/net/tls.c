@@ -121,9 +121,10 @@ void tls_layer_on_refused(const SSL *ssl, const X509 *certificate)
     if (bio == NULL)
         return;
     X509_NAME_print_ex(bio, X509_get_subject_name(certificate), 0, XN_FLAG_RFC2253); /* no byte but printable ASCII */
+    BIO_write(bio, "", 1);                                                           /* its end */
     len = BIO_get_mem_data(bio, &text);
-    if (len > 0)
-        tls->refused = strndup(text, len < SUBJECT_TEXT_MAX ? (size_t)len : SUBJECT_TEXT_MAX);
+    if (len > 1)
+        tls->refused = strndup(text, SUBJECT_TEXT_MAX);
     BIO_free(bio);
 }
 

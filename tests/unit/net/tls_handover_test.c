@@ -197,8 +197,8 @@ static unsigned int on_psk(SSL *ssl, const char *hint, char *identity, unsigned 
     (void)ssl;
     (void)hint;
     assert_true(identity_max > 2 && key_max > 16);
-    strcpy(identity, "c1");
-    memcpy(key, "0123456789abcdef", 16);
+    memcpy(identity, "c1", 3);
+    memset(key, 'k', 16);
     return 16;
 }
 
@@ -217,7 +217,7 @@ static void pre_shared_keys_are_taken_over_too(void **state)
 
     (void)state;
     shared.psk_ciphers = TEXT("PSK-AES128-GCM-SHA256,PSK-AES256-GCM-SHA384,ECDHE-PSK-CHACHA20-POLY1305");
-    shared.psk_file = write_file("psk.txt", "c1:0123456789abcdef\n", 20);
+    shared.psk_file = write_file("psk.txt", "c1:kkkkkkkkkkkkkkkk\n", 20);
     struct tls_context *with_keys = context_make(&shared);
     for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
         SSL_CTX *client = client_context_make(NULL, cases[i].version, cases[i].version);
