@@ -17,6 +17,7 @@
 
 #define VARIANTS 5u
 #define RECORDS_MAX 64u
+#define KEY_UPDATES_MAX 24u /* fewer than the layer takes at once */
 #define RECORD_BYTES_MAX (5u + 65535u)
 #define WRITTEN_MAX (192u * 1024u) /* in one direction; more operations write nothing */
 #define WIRE_MAX (1024u * 1024u)
@@ -70,6 +71,7 @@ struct run {
     BIO *from_client;
     struct record records[RECORDS_MAX]; /* on their way to the wire */
     size_t record_count;
+    unsigned key_updates;
     uint64_t up_made, up_got, down_made, down_got;
     bool tampered, said_goodbye, over; /* over: reading has ended */
 };
@@ -316,7 +318,7 @@ static void client_writes(struct run *run, size_t len)
 
 static void client_updates_key(struct run *run, bool asks)
 {
-    if (run->said_goodbye || SSL_version(run->client) != TLS1_3_VERSION)
+    if (run->said_goodbye || SSL_version(run->client) != TLS1_3_VERSION || ++run->key_updates > KEY_UPDATES_MAX)
         return;
     ERR_clear_error();
     (void)SSL_key_update(run->client, asks ? SSL_KEY_UPDATE_REQUESTED : SSL_KEY_UPDATE_NOT_REQUESTED);

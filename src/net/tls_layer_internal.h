@@ -23,6 +23,7 @@ struct tls_call {
     bool in_drained; /* nothing more is there below */
     uint8_t *out;    /* STREAM_LAYER_BUFFER bytes for records; NULL: they go to `held` */
     size_t out_len;
+    unsigned key_updates; /* of the client's in this call */
 };
 
 struct tls_layer {

@@ -12,7 +12,8 @@
 #define RECORD_BODY_MAX (RECORD_PLAIN_MAX + 2048u) /* of TLS 1.2 and below; 1.3 allows 256 */
 #define IDLE_READS_MAX 8u                          /* reads that give no plaintext, then it is the others' turn */
 #define USELESS_READS_MAX 64u                      /* the same behind plaintext; who sends more means no good */
-#define EMPTY_RECORDS_MAX 32u                      /* records without data in a row, as in OpenSSL */
+#define KEY_UPDATES_MAX 32u   /* in one call: each costs as much as many records; nobody honest comes near */
+#define EMPTY_RECORDS_MAX 32u /* records without data in a row, as in OpenSSL */
 
 /* Where the whole records in these bytes end. What is no record of TLS is for OpenSSL to refuse at once. */
 static size_t whole_records(const uint8_t *bytes, size_t len)
@@ -93,6 +94,8 @@ static int handle_key_update(struct tls_layer *tls, struct tls_call *call, const
     tls->key_update_len = have == TLS_KEY_UPDATE_BYTES ? 0 : (uint8_t)have;
     if (have < TLS_KEY_UPDATE_BYTES)
         return 0;
+    if (++call->key_updates > KEY_UPDATES_MAX)
+        return tls_refuse(tls, call, SSL_AD_UNEXPECTED_MESSAGE);
     request = tls->key_update[TLS_KEY_UPDATE_BYTES - 1];
     if (request > SSL_KEY_UPDATE_REQUESTED)
         return tls_refuse(tls, call, SSL_AD_ILLEGAL_PARAMETER);

@@ -551,6 +551,31 @@ static void records_without_data_in_a_row_are_limited(void **state)
     SSL_CTX_free(client);
 }
 
+/* Data between them is no excuse: each makes us compute. */
+static void a_flood_of_key_updates_is_refused(void **state)
+{
+    static const struct said update = {22, KEY_UPDATE, 5, true}, data = {23, "x", 1, false};
+    SSL_CTX *client = client_of(TLS1_3_VERSION, NULL);
+    struct pair pair;
+    struct tls_records *evil = evil_init(&pair, client);
+
+    (void)state;
+    for (unsigned round = 0; round < 4; round++) {
+        for (unsigned i = 0; i < (round < 3 ? 32 : 33); i++) {
+            say(&pair, evil, &update);
+            say(&pair, evil, &data);
+        }
+        pair_server_turn(&pair);
+        assert_int_equal(pair.received_len, (round + 1) * 32);
+    }
+    pair_server_turn(&pair);
+    assert_int_equal(pair.server_result, -EPROTO);
+    assert_string_equal(pair_error(&pair), REFUSED("unexpected_message"));
+    tls_records_free(evil);
+    pair_fini(&pair);
+    SSL_CTX_free(client);
+}
+
 /* Every byte of a record is guarded. */
 static void a_changed_bit_anywhere_ends_the_connection(void **state)
 {
@@ -592,6 +617,7 @@ int main(void)
         cmocka_unit_test(whoever_breaks_the_rules_is_refused),
         cmocka_unit_test(records_larger_than_allowed_are_refused),
         cmocka_unit_test(records_without_data_in_a_row_are_limited),
+        cmocka_unit_test(a_flood_of_key_updates_is_refused),
         cmocka_unit_test(a_changed_bit_anywhere_ends_the_connection),
     };
 
