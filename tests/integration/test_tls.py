@@ -450,6 +450,7 @@ def test_a_start_with_bad_files_fails_and_says_which_and_why(certs, tmp_path, wh
     assert status == 1, text
     bad, key = (files.cert, "certfile") if what == "not PEM" else (files.key, "keyfile")
     assert str(bad) in text and f"listener.ssl.external.{key}" in text and re.search(reason, text), text
+    assert (what == "missing") == bool(re.search(r"\nSet the right path in .*/etc/emqx\.conf\. make-certs\.sh", text)), text
 
 
 def test_a_file_that_may_not_be_read_stops_the_start(certs, tmp_path):
