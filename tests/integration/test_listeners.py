@@ -212,6 +212,31 @@ def test_restart_with_close_clients_ends_those_of_before(make_broker, version):
     node.connect(version).expect_nothing()
 
 
+def test_restart_with_close_clients_ends_more_than_are_closed_in_a_turn(make_broker):
+    node = make_broker({"node.workers": "1"})
+    clients = [node.connect(4) for _ in range(600)]
+    listeners(node, "restart", "tcp:external", "--close-clients")
+    for client in clients:
+        client.expect_closed()
+    node.connect(5).expect_nothing()
+
+
+@pytest.mark.parametrize("words", [("stop",), ("restart",)], ids=["stop", "restart"])
+@pytest.mark.parametrize("before", ["restart", "stop"])
+def test_close_clients_means_all_that_the_list_counts(make_broker, before, words):
+    """Those of before a restart too, and those that a stop has left."""
+    node = make_broker()
+    clients = [node.connect(5) for _ in range(3)]
+    listeners(node, before, "tcp:external")
+    if before == "restart":
+        clients.append(node.connect(5))
+    listeners(node, *words, "tcp:external", "--close-clients")
+    for client in clients:
+        client.expect_disconnect(0x98)
+    if words == ("restart",):
+        node.connect(5).expect_nothing()
+
+
 def test_a_bad_configuration_is_refused_with_file_and_line_and_nothing_changes(make_broker):
     node = make_broker()
     client = node.connect(5)
