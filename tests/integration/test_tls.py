@@ -530,6 +530,7 @@ def test_a_start_with_certificates_for_trying_out_warns(make_broker, certs, tmp_
     node = make_broker(tls_listener(certs.server) | {"listener.ssl.external.keyfile": tmp_path / "key.pem",
                                                      "listener.ssl.external.certfile": tmp_path / "cert.pem"})  # fmt: skip
     await_log(node, r"\[warning\]", r"ssl[.:]external", "(?i)trial|trying out")
+    assert node.log().count("trying out") == 1
     s_client(listener_port(node), "-CAfile", tmp_path / "cacert.pem", "-verify_return_error", "-verify_hostname", "localhost")
 
 
