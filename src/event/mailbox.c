@@ -170,10 +170,9 @@ int worker_deliver(struct worker *from, struct worker *to, const struct delivery
         return -ENOMEM;
     batch->deliveries[batch->count++] = *delivery;
     batch->bytes += bytes + sizeof(*delivery);
-    if (UNLIKELY(batch->count == BATCH_EARLY_COUNT) &&
-        atomic_load_explicit(&to->mailbox.state, memory_order_relaxed) == WORKER_SLEEPING)
-        batch_post(from, to->index);
-    else if (UNLIKELY(batch->bytes > from->pool->mailbox_bytes_max / BATCH_LIMIT_PARTS))
+    bool worth_waking = batch->count == BATCH_EARLY_COUNT &&
+                        atomic_load_explicit(&to->mailbox.state, memory_order_relaxed) == WORKER_SLEEPING;
+    if (UNLIKELY(worth_waking || batch->bytes > from->pool->mailbox_bytes_max / BATCH_LIMIT_PARTS))
         batch_post(from, to->index);
     return 0;
 }
@@ -250,6 +249,12 @@ static uint32_t take_in_first(struct worker *worker)
     return count;
 }
 
+/* A lent turn takes in deliveries only: a post may free or move what the sleeper's epoll set is just naming. */
+static bool may_take_in(const struct worker *worker)
+{
+    return worker->taken != NULL && (!worker->in_lent_turn || worker->taken->run == finish_batch);
+}
+
 bool mailbox_drain(struct worker *worker)
 {
     uint64_t end_ns = clock_mono_tick_ns() + TAKE_IN_NS;
@@ -258,7 +263,7 @@ bool mailbox_drain(struct worker *worker)
 
     take_out(worker);
     any = worker->taken != NULL;
-    while (worker->taken != NULL) {
+    while (may_take_in(worker)) {
         count += take_in_first(worker);
         if (count < TAKE_IN_COUNT)
             continue;

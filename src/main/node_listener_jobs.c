@@ -29,6 +29,8 @@ struct listener_job;
 
 struct job_post {
     struct post post;
+    bool begun;      /* it only has clients left to close */
+    uint64_t cursor; /* of channel_close_stopped() */
     struct listener_job *job;
 };
 
@@ -39,7 +41,6 @@ struct listener_job {
     bool close_clients;
     bool new_slot;         /* it was made for this job */
     struct listener *next; /* made and not in use yet */
-    struct listener *held; /* until the job ends */
     int err;
     char reason[LISTENER_REASON_MAX];
     char address[LISTENER_ADDRESS_TEXT]; /* what the answer speaks of */
@@ -48,7 +49,7 @@ struct listener_job {
     /* The round: what each worker does, in this order. */
     struct listener *unwatch;
     struct listener *watch;
-    struct listener *close_clients_of;
+    bool close_stopped;                     /* the clients of listeners that are closing */
     void (*then)(struct listener_job *job); /* on the control thread, when all have */
     _Atomic uint32_t workers_left;
     _Atomic int watch_err;
@@ -62,7 +63,8 @@ static void round_is_over(struct loop_post *post)
 {
     struct listener_job *job = CONTAINER_OF(post, struct listener_job, back);
 
-    job->unwatch = job->watch = job->close_clients_of = NULL;
+    job->unwatch = job->watch = NULL;
+    job->close_stopped = false;
     job->then(job);
 }
 
@@ -71,14 +73,15 @@ static void work_on_it(struct worker *worker, struct post *post)
     struct job_post *mine = CONTAINER_OF(post, struct job_post, post);
     struct listener_job *job = mine->job;
 
-    if (job->unwatch != NULL)
+    if (job->unwatch != NULL && !mine->begun)
         listener_unwatch(job->unwatch, worker);
-    if (job->watch != NULL) {
+    if (job->watch != NULL && !mine->begun) {
         int err = listener_watch(job->watch, worker);
         if (err < 0)
             atomic_store(&job->watch_err, err);
     }
-    if (job->close_clients_of != NULL && channel_close_listener(worker, job->close_clients_of, CLOSES_PER_TURN)) {
+    mine->begun = true;
+    if (job->close_stopped && channel_close_stopped(worker, &mine->cursor, CLOSES_PER_TURN)) {
         worker_post(worker, &mine->post); /* the others' turn */
         return;
     }
@@ -133,6 +136,14 @@ static void log_outcome(const struct listener_job *job, const char *name)
         log_warning("[Listener] cannot %s %s on %s: %s", verbs[job->verb], name, job->address, job->reason);
 }
 
+static void drop_new(struct listener_job *job)
+{
+    if (job->slot->listener != NULL)
+        node_listener_retire(job->node, job->slot->listener);
+    job->slot->listener = NULL;
+    node_listener_drop_slot(job->node, job->slot);
+}
+
 static void finish(struct listener_job *job)
 {
     char name[16];
@@ -142,11 +153,9 @@ static void finish(struct listener_job *job)
     snprintf(name, sizeof(name), "mqtt:%s", listener_type_name(job->slot->type));
     log_outcome(job, name);
     listener_free(job->next);
-    if (job->held != NULL)
-        listener_drop(job->held);
     job->slot->busy = false;
-    if (job->new_slot && job->slot->listener == NULL)
-        node_listener_drop_slot(job->node, job->slot);
+    if (job->new_slot && job->err < 0) /* nothing of it stays: the next attempt reads the settings anew */
+        drop_new(job);
     job->on_done(job->context, &result, 1);
     free(job);
 }
@@ -165,6 +174,15 @@ static void finish_later(struct listener_job *job)
 
 /* ---- stop ---- */
 
+/* Those of the stopped listener and of the ones before it. */
+static void close_clients(struct listener_job *job)
+{
+    listener_set_closing(job->slot->listener, true);
+    node_listener_close_elders(job->node, job->slot->listener);
+    job->close_stopped = true;
+    begin_round(job, finish);
+}
+
 static void stop_socket(struct listener_job *job)
 {
     listener_close(job->slot->listener);
@@ -172,12 +190,15 @@ static void stop_socket(struct listener_job *job)
         finish(job);
         return;
     }
-    job->close_clients_of = job->slot->listener;
-    begin_round(job, finish);
+    close_clients(job);
 }
 
 static void stop(struct listener_job *job)
 {
+    if (!listener_is_open(job->slot->listener) && job->close_clients) {
+        close_clients(job); /* whom an earlier stop has left */
+        return;
+    }
     if (!listener_is_open(job->slot->listener)) {
         fail(job, -EALREADY, "it is stopped already");
         finish_later(job);
@@ -210,6 +231,15 @@ static void watched(struct listener_job *job)
     begin_round(job, unwatched_again);
 }
 
+/* The clients of the listeners before the present one go as well, if that was asked for. */
+static void close_elders(struct listener_job *job)
+{
+    if (!job->close_clients)
+        return;
+    node_listener_close_elders(job->node, job->slot->listener);
+    job->close_stopped = true;
+}
+
 /* Opens the slot's listener and lets the workers accept. */
 static void open_and_watch(struct listener_job *job)
 {
@@ -222,6 +252,7 @@ static void open_and_watch(struct listener_job *job)
         return;
     }
     listener_set_closing(job->slot->listener, false);
+    close_elders(job);
     job->watch = job->slot->listener;
     begin_round(job, watched);
 }
@@ -346,12 +377,8 @@ static void replace(struct listener_job *job)
     job->slot->listener = job->next;
     job->slot->warned_day = 0;
     job->next = NULL;
-    if (job->close_clients) {
-        listener_set_closing(old, true);
-        listener_hold(old);
-        job->held = job->close_clients_of = old;
-    }
     node_listener_retire(job->node, old);
+    close_elders(job);
     node_listener_tls_warn(job->node, job->slot);
     job->watch = job->slot->listener;
     begin_round(job, watched);
@@ -377,6 +404,8 @@ static void restart(struct listener_job *job)
     if (stopped != NULL)
         node_listener_retire(job->node, stopped);
     open_and_watch(job);
+    if (job->err == 0)
+        node_listener_tls_warn(job->node, job->slot);
 }
 
 /* ---- which one ---- */
@@ -477,8 +506,12 @@ static void answer_not_found(const struct node *node, struct answer *answer, con
     char text[LISTENER_REASON_MAX];
     size_t len;
 
-    len = (size_t)snprintf(text, sizeof(text), "%s\nListeners by their names:",
-                           found == 0 ? "not_found" : "several listeners have that port");
+    len = (size_t)snprintf(text, sizeof(text), "%s", found == 0 ? "not_found" : "several listeners have that port");
+    if (found == 0 && command->verb == LISTENER_START && strpbrk(command->which, ".:") == NULL &&
+        strspn(command->which, "0123456789") < strlen(command->which))
+        len += (size_t)snprintf(text + len, sizeof(text) - len, "\nNor is there a line listener.%.16s.%.64s in %.512s.",
+                                command->type, command->which, node->options->paths->config);
+    len += (size_t)snprintf(text + len, sizeof(text) - len, "\nListeners by their names:");
     for (uint32_t i = 0; i < node->listeners->slot_count && len < sizeof(text) - LISTENER_ADDRESS_TEXT; i++) {
         const struct listener_slot *slot = node->listeners->slots[i];
         if (slot->listener != NULL)
@@ -534,7 +567,8 @@ static int answer_without_job(struct node *node, const struct listener_command *
     return 0;
 }
 
-/* A listener that is new in the file is started by its name. */
+/* A listener that is new in the file is started by its name. With a file that has errors it is taken for new: the job says what they
+ * are. */
 static struct listener_slot *slot_for_new(struct node *node, const struct listener_command *command)
 {
     enum listener_type type;
@@ -545,8 +579,13 @@ static struct listener_slot *slot_for_new(struct node *node, const struct listen
     size_t count = 0;
     char pattern[64];
 
-    if (!find_type(command->type, &type) || node_read_configuration(node, &conf, &error) < 0)
+    if (!find_type(command->type, &type))
+        return NULL;
+    if (node_read_configuration(node, &conf, &error) < 0) {
+        if (node_listener_add_slot(node, type, command->which, &slot) < 0)
+            slot = NULL;
         goto out;
+    }
     snprintf(pattern, sizeof(pattern), "listener.%s.$name", listener_type_name(type));
     if (conf_names(conf, pattern, NULL, &names, &count) < 0)
         goto out;

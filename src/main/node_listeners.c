@@ -158,6 +158,14 @@ void node_listener_retire(struct node *node, struct listener *listener)
     node->listeners->retired = retired;
 }
 
+void node_listener_close_elders(struct node *node, const struct listener *listener)
+{
+    for (struct retired_listener *each = node->listeners->retired; each != NULL; each = each->next) {
+        if (listener_is_kin(each->listener, listener))
+            listener_set_closing(each->listener, true);
+    }
+}
+
 /* ---- start and end ---- */
 
 /* Opens one listener. A failure has been reported. */

@@ -52,6 +52,8 @@ MUST_USE int node_listener_add_slot(struct node *node, enum listener_type type, 
                                     struct listener_slot **out_slot);
 /* Takes the last slot away again: it has no listener. */
 void node_listener_drop_slot(struct node *node, struct listener_slot *slot);
+/* Marks all that the listener has succeeded as closing (listener_set_closing()). */
+void node_listener_close_elders(struct node *node, const struct listener *listener);
 /* Closes the listener and keeps it until nothing holds it. No worker watches it. */
 void node_listener_retire(struct node *node, struct listener *listener);
 
@@ -59,7 +61,7 @@ void node_listener_retire(struct node *node, struct listener *listener);
 MUST_USE int node_listener_tls_start(struct node *node);
 /* Reads the TLS files of one listener again. 0, or -errno with `error`; then nothing has changed. Logs the success. */
 MUST_USE int node_listener_tls_reload(struct listener_slot *slot, char error[LISTENER_ERROR_MAX]);
-/* Warns of trial certificates and of ends that are near. */
+/* Logs what the load of its files found; warns of trial certificates and of ends that are near. */
 void node_listener_tls_warn(struct node *node, struct listener_slot *slot);
 
 #endif

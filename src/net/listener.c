@@ -476,6 +476,11 @@ void listener_succeed(struct listener *listener, const struct listener *before)
     atomic_fetch_add(&listener->tally->listeners, 1);
 }
 
+bool listener_is_kin(const struct listener *one, const struct listener *other)
+{
+    return one->tally == other->tally;
+}
+
 void listener_release(struct listener *listener, const char *reason)
 {
     struct listener_tally *tally = listener->tally;

@@ -79,6 +79,9 @@ bool listener_is_held(const struct listener *listener);
 /* Connections now, with those of the listeners it succeeded. Thread: any. */
 uint32_t listener_connection_count(const struct listener *listener);
 
+/* Has one succeeded the other, at once or over several? Thread: any that holds both. */
+bool listener_is_kin(const struct listener *one, const struct listener *other);
+
 /* Its clients are being closed: one that is on its way to another worker is closed when it gets there. Thread: any. */
 void listener_set_closing(struct listener *listener, bool closing);
 bool listener_is_closing(const struct listener *listener);

@@ -142,6 +142,7 @@ static int bio_open(struct tls_loader *loader, const char *key, const char *path
 
     if (err < 0)
         return err;
+    ASSERT(*out_text != NULL);
     ERR_clear_error();
     *out_bio = BIO_new_mem_buf(*out_text, (int)*out_len);
     if (*out_bio != NULL)

@@ -212,6 +212,31 @@ def test_restart_with_close_clients_ends_those_of_before(make_broker, version):
     node.connect(version).expect_nothing()
 
 
+def test_restart_with_close_clients_ends_more_than_are_closed_in_a_turn(make_broker):
+    node = make_broker({"node.workers": "1"})
+    clients = [node.connect(4) for _ in range(600)]
+    listeners(node, "restart", "tcp:external", "--close-clients")
+    for client in clients:
+        client.expect_closed()
+    node.connect(5).expect_nothing()
+
+
+@pytest.mark.parametrize("words", [("stop",), ("restart",)], ids=["stop", "restart"])
+@pytest.mark.parametrize("before", ["restart", "stop"])
+def test_close_clients_means_all_that_the_list_counts(make_broker, before, words):
+    """Those of before a restart too, and those that a stop has left."""
+    node = make_broker()
+    clients = [node.connect(5) for _ in range(3)]
+    listeners(node, before, "tcp:external")
+    if before == "restart":
+        clients.append(node.connect(5))
+    listeners(node, *words, "tcp:external", "--close-clients")
+    for client in clients:
+        client.expect_disconnect(0x98)
+    if words == ("restart",):
+        node.connect(5).expect_nothing()
+
+
 def test_a_bad_configuration_is_refused_with_file_and_line_and_nothing_changes(make_broker):
     node = make_broker()
     client = node.connect(5)
@@ -273,7 +298,25 @@ def test_a_listener_that_is_new_in_the_file_can_be_started(make_broker):
     with socket.create_server(("127.0.0.1", 0)) as holder:
         configure(node, {"listener.tcp.never": f"127.0.0.1:{holder.getsockname()[1]}"})
         assert "the address is already in use" in refused(node, "start", "tcp:never")
+    assert "tcp:never" not in listeners(node) and listeners(node).count("listener on ") == 2  # nothing stays of it
+    second = free_port()
+    configure(node, {"listener.tcp.never": f"127.0.0.1:{second}"})
+    listeners(node, "start", "tcp:never")  # with the settings of now
+    Client(("127.0.0.1", second), 5).connect().expect_nothing()
     Client(("127.0.0.1", port), 5).connect().expect_nothing()
+
+
+def test_the_start_of_a_new_listener_says_what_is_wrong_with_the_file(make_broker):
+    node = make_broker()
+    assert "\nNor is there a line listener.tcp.fresh in " in refused(node, "start", "tcp:fresh")
+    path = node.directory / "etc" / "emqx.conf"
+    good = path.read_text()
+    path.write_text(good + "listener.tcp.fresh = 127.0.0.1:0\nlistener.tcp.fresh.backlog = many\n")
+    text = refused(node, "start", "tcp:fresh")
+    assert "the configuration has errors" in text and f"emqx.conf:{len(good.splitlines()) + 2}:" in text, text
+    path.write_text(good)
+    assert "not_found" in refused(node, "start", "tcp:fresh")
+    assert listeners(node).count("listener on ") == 1
 
 
 @pytest.mark.threads
@@ -631,6 +674,11 @@ def test_a_file_in_the_way_is_never_removed(tmp_path):
 def test_a_mode_that_is_not_octal_is_refused(tmp_path):
     text = start_fails(tmp_path, {"listener.unix.local": "x.sock", "listener.unix.local.mode": "0680"})
     assert "listener.unix.local.mode invalid, should be permissions in octal" in text
+
+
+def test_a_path_without_a_slash_is_refused(tmp_path):
+    text = start_fails(tmp_path, {"listener.ws.local": "127.0.0.1:0", "listener.ws.local.mqtt_path": "mqtt"})
+    assert "listener.ws.local.mqtt_path invalid, should begin with a slash: /mqtt" in text
 
 
 def test_limits_hold_for_a_unix_socket(make_broker):

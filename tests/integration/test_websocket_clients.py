@@ -5,6 +5,7 @@ import hashlib
 import http.server
 import json
 import queue
+import re
 import shutil
 import subprocess
 import threading
@@ -227,6 +228,24 @@ def test_disconnect_is_answered_with_close(port):
     client = WebSocketClient(port).connect()
     client.send(p.Disconnect())
     assert client.expect_control(ws.CLOSE)[:2] == b"\x03\xe8"
+
+
+def wake_ups(pid: int) -> int:
+    """How often the threads of a process have waited for something."""
+    return sum(int(re.search(r"^voluntary_ctxt_switches:\s+(\d+)", status.read_text(), re.M)[1])
+               for status in Path(f"/proc/{pid}/task").glob("*/status"))  # fmt: skip
+
+
+def test_a_client_whose_reading_is_held_back_beyond_the_idle_timeout_costs_nothing(make_broker, topic):
+    node = make_broker(ws_listener(idle_timeout="500ms") | {"zone.external.publish_limit": "1,5s"})
+    client = WebSocketClient(listener_port(node, type_="ws"), 4).connect()
+    for packet_id in (1, 2):
+        client.send(p.Publish(topic, b"x", 1, packet_id=packet_id))
+        client.expect(p.Puback)
+    before = wake_ups(node.process.pid)
+    with pytest.raises(TimeoutError):
+        client.receive(timeout=3)  # it is not closed: it is we who do not read
+    assert wake_ups(node.process.pid) - before < 150
 
 
 def test_a_session_is_taken_over_between_tcp_and_websocket(node, port, topic):

@@ -1,17 +1,17 @@
 /*
  * clients: what commands and the shutdown do with a worker's connections: list, kick, close.
  *
- * A listing comes slice by slice and knows only the sequence number that it has reached. So that the next slice need not
- * walk there from the head, the worker keeps a mark for each listing: the last connection that it has passed. When that
- * one leaves the list, its mark moves to the one before. A mark that is lost costs the walk from the nearest one.
+ * A listing, or the closing of a listener's clients, comes slice by slice and knows only the sequence number that it has
+ * reached. So that the next slice need not walk there from the head, the worker keeps a mark for each: the last connection
+ * that it has passed. When that one leaves the list, its mark moves to the one before. A mark that is lost costs the walk
+ * from the nearest one.
  */
 #include "broker/channel/channel.h"
 #include "broker/channel/connection.h"
 
 #include "base/clock.h"
 
-#define LOOKED_AT_MAX                                                                                                  \
-    2000 /* connections in one slice of a listing, the ones among them that are not connected yet too */
+#define LOOKED_AT_MAX 2000 /* connections in one slice, those that it passes over too */
 
 static void visit_connection(const struct connection *connection,
                              void (*visit)(void *context, const struct channel_client *client), void *context)
@@ -82,25 +82,11 @@ static struct list_mark *take_mark(struct channel_worker *host)
     return oldest;
 }
 
-bool channel_visit(struct worker *worker, uint64_t *cursor, uint32_t limit,
-                   void (*visit)(void *context, const struct channel_client *client), void *context)
+/* The end of a slice: the next one goes on with `next`, behind `sequence`. False: nothing is left. */
+static bool end_slice(struct channel_worker *host, struct list_mark *mark, const struct connection *next,
+                      uint64_t sequence)
 {
-    struct channel_worker *host = broker_worker_of(worker)->channel;
-    struct list_mark *mark;
-    struct connection *connection = find_after(host, *cursor, &mark), *last = NULL;
-
-    ASSERT(limit > 0);
-    for (uint32_t looked = 0; connection != NULL && limit > 0 && looked < LOOKED_AT_MAX; looked++) {
-        if (connection->state == CONNECTION_CONNECTED) {
-            visit_connection(connection, visit, context);
-            limit--;
-        }
-        last = connection;
-        connection = connection->next;
-    }
-    if (last != NULL)
-        *cursor = last->sequence;
-    if (connection == NULL) {
+    if (next == NULL) {
         if (mark != NULL) {
             *mark = (struct list_mark){0};
             host->mark_count--;
@@ -109,8 +95,27 @@ bool channel_visit(struct worker *worker, uint64_t *cursor, uint32_t limit,
     }
     if (mark == NULL)
         mark = take_mark(host);
-    *mark = (struct list_mark){.after = last, .sequence = *cursor, .used = ++host->slice_count};
+    *mark = (struct list_mark){.after = next->prev, .sequence = sequence, .used = ++host->slice_count};
     return true;
+}
+
+bool channel_visit(struct worker *worker, uint64_t *cursor, uint32_t limit,
+                   void (*visit)(void *context, const struct channel_client *client), void *context)
+{
+    struct channel_worker *host = broker_worker_of(worker)->channel;
+    struct list_mark *mark;
+    struct connection *connection = find_after(host, *cursor, &mark);
+
+    ASSERT(limit > 0);
+    for (uint32_t looked = 0; connection != NULL && limit > 0 && looked < LOOKED_AT_MAX; looked++) {
+        if (connection->state == CONNECTION_CONNECTED) {
+            visit_connection(connection, visit, context);
+            limit--;
+        }
+        *cursor = connection->sequence;
+        connection = connection->next;
+    }
+    return end_slice(host, mark, connection, *cursor);
 }
 
 /* The connection of a client whose session lives here, or NULL. */
@@ -167,19 +172,23 @@ void channel_close_all(struct worker *worker)
     }
 }
 
-bool channel_close_listener(struct worker *worker, const struct listener *listener, uint32_t limit)
+bool channel_close_stopped(struct worker *worker, uint64_t *cursor, uint32_t limit)
 {
-    struct connection *connection = broker_worker_of(worker)->channel->head, *next;
+    struct channel_worker *host = broker_worker_of(worker)->channel;
+    struct list_mark *mark;
+    struct connection *connection = find_after(host, *cursor, &mark), *next;
 
-    for (; connection != NULL; connection = next) {
+    ASSERT(limit > 0);
+    for (uint32_t looked = 0; connection != NULL && limit > 0 && looked < LOOKED_AT_MAX; looked++) {
         next = connection->next;
-        if (connection->listener != listener || connection->state >= CONNECTION_LINGER)
-            continue;
-        if (limit-- == 0)
-            return true;
-        connection_close(connection, REASON_ADMINISTRATIVE_ACTION, "listener_stopped");
+        *cursor = connection->sequence;
+        if (connection->state < CONNECTION_LINGER && listener_is_closing(connection->listener)) {
+            connection_close(connection, REASON_ADMINISTRATIVE_ACTION, "listener_stopped");
+            limit--;
+        }
+        connection = next;
     }
-    return false;
+    return end_slice(host, mark, connection, *cursor);
 }
 
 uint32_t channel_connection_count(struct worker *worker)

@@ -331,9 +331,7 @@ static void refuse_stranger(struct connection *connection, uint8_t first_byte)
 {
     const char *what = "the first packet is not CONNECT";
 
-    if (first_byte == 0x16)
-        what = "the first packet is not CONNECT but looks like a TLS handshake; TLS has listeners of its own";
-    else if (first_byte == 'G' || first_byte == 'H')
+    if (first_byte == 'G' || first_byte == 'H')
         what = "the first packet is not CONNECT but looks like HTTP; WebSocket has listeners of its own";
     else if (first_byte == 'P' || first_byte == '\r')
         what =
@@ -829,8 +827,7 @@ static void connection_on_due(struct timer *timer, uint64_t now_ms)
         connection_peer_gone(connection, -ETIMEDOUT);
         return;
     }
-    if (listener_options_of(connection->listener)->websocket != NULL && !connection->paused &&
-        transport_idle_left_ms(connection) == 0) {
+    if (listener_options_of(connection->listener)->websocket != NULL && transport_idle_left_ms(connection) == 0) {
         connection_close(connection, REASON_KEEP_ALIVE_TIMEOUT, "websocket_idle_timeout");
         return;
     }

@@ -262,7 +262,9 @@ uint64_t transport_idle_left_ms(const struct connection *connection)
     uint64_t silence = websocket_layer_silence_ms(connection->stream.layer, connection_now(connection));
     uint64_t timeout = options_of(connection)->websocket->idle_timeout_ms;
 
-    return silence >= timeout ? 0 : timeout - silence;
+    if (silence < timeout)
+        return timeout - silence;
+    return connection->paused ? timeout : 0;
 }
 
 bool transport_certificate_name(const struct connection *connection, struct buffer *out)

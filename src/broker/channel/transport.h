@@ -19,7 +19,8 @@ bool transport_prepare(struct connection *connection);
 void transport_after_read(struct connection *connection);
 /* After a read of an open one: a WebSocket frame may have come that holds nothing of MQTT. */
 void transport_note_frames(struct connection *connection);
-/* Milliseconds until a WebSocket connection has been silent for idle_timeout; 0: it has. */
+/* Milliseconds until a WebSocket connection has been silent for idle_timeout; 0: it has. One that we do not read has the
+ * whole time again. */
 uint64_t transport_idle_left_ms(const struct connection *connection);
 /* The user name that the client's certificate gives (peer_cert_as_username), TLS's or a load balancer's word, appended to `out`. False: none. */
 bool transport_certificate_name(const struct connection *connection, struct buffer *out);

@@ -84,10 +84,11 @@ class Broker:
             self.port = self.port or free_port()
             command, environment = getattr(self, f"_prepare_{KIND}")()
             with open(self.stdout, "ab") as out, open(self.stderr, "ab") as err:
+                said_before = out.tell()  # a broker that ran here earlier was ready too
                 self.process = subprocess.Popen(
                     command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=environment, cwd=self.directory
                 )
-            if self._await_ready():
+            if self._await_ready(said_before):
                 return self
             self.kill()
             self.port = 0  # somebody else took it meanwhile
@@ -118,13 +119,13 @@ class Broker:
         path.write_text("\n".join(lines) + "\n")
         return [shutil.which("mosquitto") or "/usr/sbin/mosquitto", "-c", str(path)], dict(os.environ)
 
-    def _await_ready(self) -> bool:
+    def _await_ready(self, said_before: int) -> bool:
         """The port answers and, for emqc, the program says that it runs."""
         deadline = time.monotonic() + 3 * DEADLINE_S
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
                 return False
-            if KIND != "emqc" or READY in self.stdout.read_text(errors="replace"):
+            if KIND != "emqc" or READY.encode() in self.stdout.read_bytes()[said_before:]:
                 with contextlib.suppress(OSError), socket.create_connection(self.address, 1):
                     return True
             with contextlib.suppress(subprocess.TimeoutExpired):

@@ -30,6 +30,29 @@ static sem_t taken;
 static uint32_t taken_in_lent_turns, taken_count, awaited_count;
 static bool start_timer, timer_fired_on_own_thread;
 static struct timer timer;
+static struct post late_post; /* comes from elsewhere while the lent turn begins */
+static bool send_late_post, post_ran_in_lent_turn;
+
+uint64_t __real_clock_mono_tick_ns(void);
+uint64_t __wrap_clock_mono_tick_ns(void);
+
+static void on_late_post(struct worker *worker, struct post *post)
+{
+    (void)post;
+    post_ran_in_lent_turn = worker_in_lent_turn(worker);
+    sem_post(&taken);
+}
+
+/* A turn looks at the clock before it takes the mailbox out: whoever posts in that moment finds the receiver lent. */
+uint64_t __wrap_clock_mono_tick_ns(void)
+{
+    if (send_late_post && worker_current() == receiver && worker_in_lent_turn(receiver)) {
+        send_late_post = false;
+        late_post.run = on_late_post;
+        worker_post(receiver, &late_post);
+    }
+    return __real_clock_mono_tick_ns();
+}
 
 static void on_due(struct timer *due, uint64_t now_ms)
 {
@@ -143,6 +166,21 @@ static void a_timer_that_a_lent_turn_starts_fires_on_the_own_thread_in_time(void
     assert_true(timer_fired_on_own_thread);
 }
 
+/* It may free what the sleeper's epoll set is just naming. */
+static void a_post_waits_for_the_own_thread(void **state)
+{
+    uint32_t tries = 0;
+
+    (void)state;
+    post_ran_in_lent_turn = true;
+    send_late_post = true;
+    while (taken_in_lent_turns == 0 && tries++ < TRIES_MAX)
+        deliver(1);
+    assert_true(taken_in_lent_turns > 0);
+    sem_wait(&taken);
+    assert_false(post_ran_in_lent_turn);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -151,6 +189,7 @@ int main(void)
         TEST(a_few_deliveries_for_a_sleeper_are_taken_in_by_their_sender),
         TEST(many_deliveries_wake_the_sleeper),
         TEST(a_timer_that_a_lent_turn_starts_fires_on_the_own_thread_in_time),
+        TEST(a_post_waits_for_the_own_thread),
     };
 
     return cmocka_run_group_tests_name("lent_turn", tests, NULL, NULL);

@@ -22,9 +22,13 @@ static struct broker_worker *here;
 static struct connection *connections[CLIENT_MAX]; /* by number; NULL: not there */
 static uint32_t visit_counts[CLIENT_MAX];
 static uint32_t last_visited;
+static struct listener *listener; /* of all; not closing */
 
 static int set_up(void **state)
 {
+    struct listener_options options = {.type = LISTENER_TCP};
+    char error[LISTENER_ERROR_MAX];
+
     (void)state;
     rcu_thread_register();
     here = calloc(1, sizeof(*here));
@@ -35,6 +39,8 @@ static int set_up(void **state)
     here->host.worker = worker_pool_get(pool, 0);
     worker_set_context(here->host.worker, here);
     memset(visit_counts, 0, sizeof(visit_counts));
+    assert_int_equal(listener_new(&options, &(struct listener_places){0}, NULL, channel_on_accept, &listener, error),
+                     0);
     return 0;
 }
 
@@ -50,6 +56,7 @@ static void come(uint32_t number, enum connection_state state)
     connection->link.session->client_id_len = (uint16_t)len;
     memcpy(connection->link.session->client_id, id, (size_t)len);
     connection->worker = here;
+    connection->listener = listener;
     connection->state = (uint8_t)state;
     connections[number] = connection;
     connection_list_add(connection);
@@ -78,6 +85,7 @@ static int tear_down(void **state)
             go(i);
     }
     assert_null(here->channel->head);
+    listener_free(listener);
     worker_pool_free(pool);
     free(here->channel);
     free(here);
@@ -226,6 +234,26 @@ static void who_stays_is_visited_once_while_others_come_and_go(void **state)
         assert_true(visit_counts[i] <= 1);
 }
 
+static void closing_stopped_clients_looks_at_so_many_others_in_a_turn(void **state)
+{
+    struct connection *head;
+    uint64_t cursor = 0;
+    uint32_t slices = 1;
+
+    (void)state;
+    come_many(10000);
+    assert_true(channel_close_stopped(here->host.worker, &cursor, 1));
+    head = here->channel->head;
+    here->channel->head = NULL; /* who starts there again finds nobody */
+    do
+        assert_true(++slices < 10);
+    while (channel_close_stopped(here->host.worker, &cursor, 1));
+    here->channel->head = head;
+    assert_true(slices > 2);
+    assert_int_equal(cursor, 10000);
+    assert_int_equal(here->channel->mark_count, 0);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -237,6 +265,7 @@ int main(void)
         TEST(a_slice_may_be_empty_but_not_endless),
         TEST(more_listings_than_marks_are_all_whole),
         TEST(who_stays_is_visited_once_while_others_come_and_go),
+        TEST(closing_stopped_clients_looks_at_so_many_others_in_a_turn),
     };
 
     return cmocka_run_group_tests_name("clients", tests, NULL, NULL);
