@@ -260,9 +260,13 @@ static void host_redispatch_lost(struct session_host *host, struct slice group_n
                                  struct message *message)
 {
     struct broker_worker *worker = (struct broker_worker *)host;
-    struct share_group *group = router_group_get(worker->broker->router, filter, group_name, false);
-    struct share_member *member = group == NULL ? NULL : pick_member(worker, group, message, NULL, 0);
+    struct share_member *member;
 
+    do { /* each of our members that turns out to have ended leaves the group, so this ends */
+        struct share_group *group = router_group_get(worker->broker->router, filter, group_name, false);
+        member = group == NULL ? NULL : pick_member(worker, group, message, NULL, 0);
+    } while (member != NULL && member->destination == worker_index(host->worker) &&
+             shared_target_ended(member->subscription));
     if (member == NULL) {
         metric_add(METRIC_MESSAGES_DROPPED, 1);
         return;

@@ -22,7 +22,7 @@ struct mqueue_priority {
 struct zone_capabilities {
     uint32_t max_packet_size;  /* bytes of a whole packet */
     uint32_t max_clientid_len; /* bytes */
-    uint32_t max_topic_levels; /* 0: unlimited */
+    uint32_t max_topic_levels; /* of filters; 0: as many as the channel takes */
     uint16_t max_topic_alias;  /* client to broker; 0: none */
     uint8_t max_qos_allowed;   /* 0..2 */
     bool retain_available;

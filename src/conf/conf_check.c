@@ -76,6 +76,14 @@ static void check_mode(struct loader *loader, const struct setting *setting)
                        "%s invalid, should be permissions in octal: 0600, 0660 or 0666", setting->key);
 }
 
+/* listener.ws.$name.mqtt_path: no URL has another one than what begins with a slash. */
+static void check_path(struct loader *loader, const struct setting *setting)
+{
+    if (setting->value.text[0] != '/')
+        conf_error_add(loader, CONF_VALIDATION, (struct conf_place){setting->file, setting->line, setting->key},
+                       "%s invalid, should begin with a slash: /mqtt", setting->key);
+}
+
 void conf_check(struct loader *loader)
 {
     const struct conf *conf = loader->conf;
@@ -93,6 +101,9 @@ void conf_check(struct loader *loader)
             check_level(loader, setting);
         if (strcmp(setting->row->name, "listener.unix.$name.mode") == 0)
             check_mode(loader, setting);
+        if (strcmp(setting->row->name, "listener.ws.$name.mqtt_path") == 0 ||
+            strcmp(setting->row->name, "listener.wss.$name.mqtt_path") == 0)
+            check_path(loader, setting);
         if (strcmp(setting->row->name, "node.heartbeat") == 0 && !setting->value.boolean)
             conf_error_add(loader, CONF_APPLY_TRANSLATIONS,
                            (struct conf_place){setting->file, setting->line, setting->key},

@@ -149,8 +149,8 @@ static void report_open_door(const struct conf *conf, void (*notice)(void *conte
 {
     if (conf_row_named(conf, "allow_anonymous") == NULL || !conf_get_bool(conf, "allow_anonymous", NULL, false))
         return;
-    notice(context, "allow_anonymous = true: every client is let in, also with a wrong password; set it to false once "
-                    "clients are to be authenticated");
+    notice(context, "allow_anonymous = true: every client is let in, also with a wrong password. Passwords are not yet "
+                    "checked in this version (false would let nobody in): see to it that only friends reach the ports");
 }
 
 /* Rules that are written down but not followed are worth a line of their own. */
@@ -159,8 +159,9 @@ static void report_access_rules(const struct conf *conf, void (*notice)(void *co
     const struct conf_row *row = conf_row_named(conf, "acl_file");
 
     if (row != NULL && row->key->effect == CONF_NOT_YET && conf_is_set(conf, "acl_file", NULL))
-        notice(context, "access rules are not yet in effect in this version: clients may publish and subscribe to "
-                        "everything");
+        notice(context,
+               "the rules of acl_file are not yet in effect in this version: clients may publish and subscribe "
+               "to everything");
 }
 
 int conf_notices(const struct conf *conf, void (*notice)(void *context, const char *text), void *context)

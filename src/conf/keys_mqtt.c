@@ -84,7 +84,8 @@ static const struct conf_key mqtt_keys[] = {
      .shipped = "0",
      .min = 0,
      .max = 65535,
-     .help = "Most levels of a topic filter that a client subscribes to. 0 sets no limit."},
+     .help =
+         "Most levels of a topic filter that a client subscribes to. 0 leaves it at 1024, which no sensible filter has."},
     {.name = "mqtt.max_qos_allowed",
      .type = CONF_INTEGER,
      .fallback = "2",

@@ -170,10 +170,9 @@ int worker_deliver(struct worker *from, struct worker *to, const struct delivery
         return -ENOMEM;
     batch->deliveries[batch->count++] = *delivery;
     batch->bytes += bytes + sizeof(*delivery);
-    if (UNLIKELY(batch->count == BATCH_EARLY_COUNT) &&
-        atomic_load_explicit(&to->mailbox.state, memory_order_relaxed) == WORKER_SLEEPING)
-        batch_post(from, to->index);
-    else if (UNLIKELY(batch->bytes > from->pool->mailbox_bytes_max / BATCH_LIMIT_PARTS))
+    bool worth_waking = batch->count == BATCH_EARLY_COUNT &&
+                        atomic_load_explicit(&to->mailbox.state, memory_order_relaxed) == WORKER_SLEEPING;
+    if (UNLIKELY(worth_waking || batch->bytes > from->pool->mailbox_bytes_max / BATCH_LIMIT_PARTS))
         batch_post(from, to->index);
     return 0;
 }

@@ -196,9 +196,26 @@ static void print_full_usage(struct ctl_request *request)
     }
 }
 
+/* The whole lines that follow the usage. NULL: there are none. */
+static const char *more_help(const struct ctl_command *command)
+{
+    const struct ctl_usage *row = command->usage;
+
+    while (row != NULL && row->syntax != NULL)
+        row++;
+    return row == NULL ? NULL : row->description;
+}
+
 void ctl_finish_usage(struct ctl_request *request)
 {
-    print_usage(request, request->entry->command);
+    const struct ctl_command *command = request->entry->command;
+
+    print_usage(request, command);
+    if (more_help(command) == NULL)
+        ctl_printerr(request, "emqx_ctl %s: arguments are missing or wrong\n", command->name);
+    else
+        ctl_printerr(request, "emqx_ctl %s: arguments are missing or wrong; see: emqx_ctl %s --help\n", command->name,
+                     command->name);
     ctl_finish(request, CTL_USAGE);
 }
 
@@ -218,13 +235,11 @@ void ctl_finish(struct ctl_request *request, enum ctl_result result)
 
 void ctl_finish_help(struct ctl_request *request)
 {
-    const struct ctl_usage *row = request->entry->command->usage;
+    const char *more = more_help(request->entry->command);
 
     print_usage(request, request->entry->command);
-    while (row != NULL && row->syntax != NULL)
-        row++;
-    if (row != NULL && row->description != NULL)
-        request_write(request, false, row->description, strlen(row->description));
+    if (more != NULL)
+        request_write(request, false, more, strlen(more));
     ctl_finish(request, CTL_HELP);
 }
 
@@ -290,6 +305,8 @@ int ctl_run(struct ctl_registry *registry, struct ctl_sink *sink, bool legacy, i
         bool help = count > 0 && is_help(words[0]);
 
         print_full_usage(request);
+        if (count > 0 && !help)
+            ctl_printerr(request, "emqx_ctl: there is no command '%.64s'\n", words[0]);
         ctl_finish(request, help ? CTL_HELP : CTL_UNKNOWN);
         return 0;
     }

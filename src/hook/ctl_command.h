@@ -70,7 +70,7 @@ void ctl_printerr(struct ctl_request *request, const char *format, ...) PRINTF_L
 /* Text from the wire to standard output: control characters appear as \xHH, so that a client id neither moves the
  * caller's cursor nor makes up lines. */
 void ctl_print_slice(struct ctl_request *request, struct slice text);
-/* The usage of the request's own command, to standard output, then CTL_USAGE. Finishes the request. */
+/* The usage of the request's own command, to standard output, and a line to standard error; then CTL_USAGE. Finishes the request. */
 void ctl_finish_usage(struct ctl_request *request);
 /* The usage and the help of the request's own command, then CTL_HELP. Finishes the request. */
 void ctl_finish_help(struct ctl_request *request);

@@ -157,6 +157,8 @@ int command_main(int argc, char **argv)
         return command_version(NULL, 1, argv);
     if (command == NULL) {
         printf("%s", usage_line);
+        if (argc > 1)
+            fprintf(stderr, "emqx: there is no command '%s'; see: emqx help\n", argv[1]);
         return 1;
     }
     if (argc > 2 && (strcmp(argv[2], "--help") == 0 || strcmp(argv[2], "-h") == 0)) {

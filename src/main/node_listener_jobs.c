@@ -136,6 +136,14 @@ static void log_outcome(const struct listener_job *job, const char *name)
         log_warning("[Listener] cannot %s %s on %s: %s", verbs[job->verb], name, job->address, job->reason);
 }
 
+static void drop_new(struct listener_job *job)
+{
+    if (job->slot->listener != NULL)
+        node_listener_retire(job->node, job->slot->listener);
+    job->slot->listener = NULL;
+    node_listener_drop_slot(job->node, job->slot);
+}
+
 static void finish(struct listener_job *job)
 {
     char name[16];
@@ -146,8 +154,8 @@ static void finish(struct listener_job *job)
     log_outcome(job, name);
     listener_free(job->next);
     job->slot->busy = false;
-    if (job->new_slot && job->slot->listener == NULL)
-        node_listener_drop_slot(job->node, job->slot);
+    if (job->new_slot && job->err < 0) /* nothing of it stays: the next attempt reads the settings anew */
+        drop_new(job);
     job->on_done(job->context, &result, 1);
     free(job);
 }
@@ -396,6 +404,8 @@ static void restart(struct listener_job *job)
     if (stopped != NULL)
         node_listener_retire(job->node, stopped);
     open_and_watch(job);
+    if (job->err == 0)
+        node_listener_tls_warn(job->node, job->slot);
 }
 
 /* ---- which one ---- */
@@ -496,8 +506,12 @@ static void answer_not_found(const struct node *node, struct answer *answer, con
     char text[LISTENER_REASON_MAX];
     size_t len;
 
-    len = (size_t)snprintf(text, sizeof(text), "%s\nListeners by their names:",
-                           found == 0 ? "not_found" : "several listeners have that port");
+    len = (size_t)snprintf(text, sizeof(text), "%s", found == 0 ? "not_found" : "several listeners have that port");
+    if (found == 0 && command->verb == LISTENER_START && strpbrk(command->which, ".:") == NULL &&
+        strspn(command->which, "0123456789") < strlen(command->which))
+        len += (size_t)snprintf(text + len, sizeof(text) - len, "\nNor is there a line listener.%.16s.%.64s in %.512s.",
+                                command->type, command->which, node->options->paths->config);
+    len += (size_t)snprintf(text + len, sizeof(text) - len, "\nListeners by their names:");
     for (uint32_t i = 0; i < node->listeners->slot_count && len < sizeof(text) - LISTENER_ADDRESS_TEXT; i++) {
         const struct listener_slot *slot = node->listeners->slots[i];
         if (slot->listener != NULL)
@@ -553,7 +567,8 @@ static int answer_without_job(struct node *node, const struct listener_command *
     return 0;
 }
 
-/* A listener that is new in the file is started by its name. */
+/* A listener that is new in the file is started by its name. With a file that has errors it is taken for new: the job says what they
+ * are. */
 static struct listener_slot *slot_for_new(struct node *node, const struct listener_command *command)
 {
     enum listener_type type;
@@ -564,8 +579,13 @@ static struct listener_slot *slot_for_new(struct node *node, const struct listen
     size_t count = 0;
     char pattern[64];
 
-    if (!find_type(command->type, &type) || node_read_configuration(node, &conf, &error) < 0)
+    if (!find_type(command->type, &type))
+        return NULL;
+    if (node_read_configuration(node, &conf, &error) < 0) {
+        if (node_listener_add_slot(node, type, command->which, &slot) < 0)
+            slot = NULL;
         goto out;
+    }
     snprintf(pattern, sizeof(pattern), "listener.%s.$name", listener_type_name(type));
     if (conf_names(conf, pattern, NULL, &names, &count) < 0)
         goto out;

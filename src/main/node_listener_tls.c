@@ -16,16 +16,26 @@
 #define DAY_S 86400
 #define WARN_DAYS 30 /* before a certificate ends */
 
-/* What is not wrong but worth knowing: a line each. */
-static void log_notes(const struct tls_context *context)
+static int64_t now_s(void)
 {
-    const char *note = tls_context_notes(context);
+    return (int64_t)(clock_wall_ms() / 1000);
+}
 
-    while (*note != '\0') {
-        size_t len = strcspn(note, "\n");
-        log_write(LOG_LEVEL_NOTICE, "[Listener] %.*s", (int)len, note);
-        note += len + (note[len] == '\n');
+/* What the load of its files found. The shipped list of ciphers names some that OpenSSL has given up, which is nothing to warn of. */
+static void log_notes(struct listener_slot *slot)
+{
+    const struct tls_context *context = listener_tls_context(slot->listener);
+    const char *line = tls_context_notes(context);
+    int64_t end_s = tls_context_expires_at_s(context);
+
+    while (*line != '\0') {
+        size_t len = strcspn(line, "\n"), key_len = strcspn(line, ":");
+        bool of_ciphers = key_len > 7 && strncmp(line + key_len - 7, "ciphers", 7) == 0;
+        log_write(of_ciphers ? LOG_LEVEL_NOTICE : LOG_LEVEL_WARNING, "[Listener] %.*s", (int)len, line);
+        line += len + (line[len] == '\n' ? 1 : 0);
     }
+    if (end_s != 0 && end_s <= now_s())
+        slot->warned_day = now_s() / DAY_S; /* a note has said that it has expired */
 }
 
 int node_listener_tls_reload(struct listener_slot *slot, char error[LISTENER_ERROR_MAX])
@@ -42,7 +52,7 @@ int node_listener_tls_reload(struct listener_slot *slot, char error[LISTENER_ERR
     slot->warned_day = 0;
     log_write(LOG_LEVEL_NOTICE, "[Listener] mqtt:%s:%s uses its TLS files as they are now",
               listener_type_name(slot->type), slot->name);
-    log_notes(context);
+    log_notes(slot);
     return 0;
 }
 
@@ -72,18 +82,18 @@ static void check_files(struct listener_slot *slot)
 /* Once a day. */
 static void warn_of_end(struct listener_slot *slot)
 {
-    int64_t now_s = (int64_t)(clock_wall_ms() / 1000), today = now_s / DAY_S;
+    int64_t now = now_s(), today = now / DAY_S;
     int64_t end_s = tls_context_expires_at_s(listener_tls_context(slot->listener));
 
-    if (end_s == 0 || end_s - now_s > (int64_t)WARN_DAYS * DAY_S || slot->warned_day == today)
+    if (end_s == 0 || end_s - now > (int64_t)WARN_DAYS * DAY_S || slot->warned_day == today)
         return;
     slot->warned_day = today;
-    if (end_s <= now_s)
+    if (end_s <= now)
         log_error("[Listener] mqtt:%s:%s: its certificate has expired, clients that check it refuse the broker",
                   listener_type_name(slot->type), slot->name);
     else
         log_warning("[Listener] mqtt:%s:%s: its certificate expires in %" PRId64 " days",
-                    listener_type_name(slot->type), slot->name, (end_s - now_s) / DAY_S);
+                    listener_type_name(slot->type), slot->name, (end_s - now) / DAY_S);
 }
 
 void node_listener_tls_warn(struct node *node, struct listener_slot *slot)
@@ -93,8 +103,8 @@ void node_listener_tls_warn(struct node *node, struct listener_slot *slot)
 
     if (context == NULL)
         return;
+    log_notes(slot);
     warn_of_end(slot);
-    log_notes(context);
     if (!tls_context_is_trial(context))
         return;
     snprintf(

@@ -61,7 +61,7 @@ void node_listener_retire(struct node *node, struct listener *listener);
 MUST_USE int node_listener_tls_start(struct node *node);
 /* Reads the TLS files of one listener again. 0, or -errno with `error`; then nothing has changed. Logs the success. */
 MUST_USE int node_listener_tls_reload(struct listener_slot *slot, char error[LISTENER_ERROR_MAX]);
-/* Warns of trial certificates and of ends that are near. */
+/* Logs what the load of its files found; warns of trial certificates and of ends that are near. */
 void node_listener_tls_warn(struct node *node, struct listener_slot *slot);
 
 #endif

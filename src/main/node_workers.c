@@ -108,6 +108,8 @@ void node_end_sessions(struct node *node)
     do
         rcu_table_visit(node->broker->registry, &cursor, 1000, end_session, NULL);
     while (cursor != 0);
+    for (uint32_t i = 0; i < node->broker->settings.worker_count; i++)
+        session_host_finish(&node->broker->workers[i]->host);
     /* Ending sessions handed shared messages on: those deliveries must be taken in before what they name is freed. */
     worker_pool_drain(node->broker->pool);
     rcu_retire_flush();

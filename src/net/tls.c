@@ -107,7 +107,8 @@ void tls_layer_on_key_log(const SSL *ssl, const char *line)
 {
     const struct tls_layer *tls = BIO_get_data(SSL_get_rbio(ssl));
 
-    tls_records_log_line(tls->records, line);
+    if (tls->records != NULL)
+        tls_records_log_line(tls->records, line);
 }
 
 void tls_layer_on_refused(const SSL *ssl, const X509 *certificate)
@@ -120,7 +121,7 @@ void tls_layer_on_refused(const SSL *ssl, const X509 *certificate)
     if (bio == NULL)
         return;
     X509_NAME_print_ex(bio, X509_get_subject_name(certificate), 0, XN_FLAG_RFC2253); /* no byte but printable ASCII */
-    BIO_write(bio, "", 1); /* its end */
+    BIO_write(bio, "", 1);                                                           /* its end */
     len = BIO_get_mem_data(bio, &text);
     if (len > 1)
         tls->refused = strndup(text, SUBJECT_TEXT_MAX);
@@ -147,27 +148,24 @@ static bool resumed_after_expiry(SSL *ssl)
     return certificate != NULL && X509_cmp_current_time(X509_get0_notAfter(certificate)) < 0;
 }
 
-/* How many records these bytes are. */
-static uint64_t count_records(const uint8_t *bytes, size_t len)
-{
-    uint64_t count = 0;
-
-    for (size_t at = 0; at + RECORD_HEADER <= len; count++)
-        at += RECORD_HEADER + ((size_t)bytes[at + 3] << 8 | bytes[at + 4]);
-    return count;
-}
-
-/* Keeps of OpenSSL's SSL what is needed on and frees it, if the cipher allows. What lies in `held` from `held_before` on was written
- * by the step that ended the handshake. */
-static void take_over(struct tls_layer *tls, uint32_t held_before)
+/* Tells tls_records what OpenSSL read and wrote in one step; how many records it wrote. */
+static uint64_t watch_step(struct tls_layer *tls, const struct tls_call *call, size_t in_before, uint32_t held_before)
 {
     struct slice written = slice_skip(buffer_slice(&tls->held), held_before);
+
+    (void)tls_records_watch(tls->records, call->in + in_before, call->in_at - in_before, true);
+    return tls_records_watch(tls->records, written.data, written.len, false);
+}
+
+/* Keeps of OpenSSL's SSL what is needed on and frees it, if the cipher allows. The step that ended the handshake wrote
+ * `records_sent` records. */
+static void take_over(struct tls_layer *tls, uint64_t records_sent)
+{
     X509 *peer = SSL_get0_peer_certificate(tls->ssl);
 
     if (peer != NULL)
         tls->peer_len = i2d_X509(peer, &tls->peer);
-    if ((peer != NULL && tls->peer_len <= 0) ||
-        !tls_records_begin(tls->records, tls->ssl, count_records(written.data, written.len))) {
+    if ((peer != NULL && tls->peer_len <= 0) || !tls_records_begin(tls->records, tls->ssl, records_sent)) {
         tls_records_free(tls->records);
         tls->records = NULL;
         SSL_free_buffers(tls->ssl);
@@ -179,11 +177,11 @@ static void take_over(struct tls_layer *tls, uint32_t held_before)
     ERR_clear_error();
 }
 
-static int establish(struct tls_layer *tls, struct tls_call *call, uint32_t held_before)
+static int establish(struct tls_layer *tls, struct tls_call *call, uint64_t records_sent)
 {
     if (resumed_after_expiry(tls->ssl))
         return tls_layer_fail(tls, call, -EPROTO, "the client's certificate has expired (since its session began)");
-    take_over(tls, held_before);
+    take_over(tls, records_sent);
     tls->layer.established = true;
     tls_context_handshake_end(tls->context);
     tls_files_unref(tls->files);
@@ -204,6 +202,8 @@ static bool was_costly(struct tls_layer *tls, bool finished, bool answered)
 int tls_handshake_step(struct tls_layer *tls, struct tls_call *call)
 {
     uint32_t held_before = tls->layer.held_bytes;
+    size_t in_before = call->in_at;
+    uint64_t records_sent;
     int result;
 
     if (call->in_at == call->in_ready)
@@ -214,11 +214,12 @@ int tls_handshake_step(struct tls_layer *tls, struct tls_call *call)
         return tls_layer_fail(tls, call, -ENOMEM, "no memory");
     ERR_clear_error();
     result = SSL_do_handshake(tls->ssl);
+    records_sent = watch_step(tls, call, in_before, held_before);
     if (was_costly(tls, result == 1, tls->layer.held_bytes > held_before))
         call->pool->handshakes_left--;
     if (result != 1 && SSL_get_error(tls->ssl, result) != SSL_ERROR_WANT_READ)
         return tls_layer_fail(tls, call, -EPROTO, NULL);
-    return result == 1 ? establish(tls, call, held_before) : 0;
+    return result == 1 ? establish(tls, call, records_sent) : 0;
 }
 
 /* ---- Beginning and end */

@@ -307,6 +307,8 @@ static int own_load(struct tls_loader *loader)
             tls_psk_apply(loader->files, loader->files->ssl);
         return err; /* no certificate: whoever has no key would come in with it */
     }
+    if (err == 0 && options->psk_file != NULL)
+        tls_note(loader, "psk_file", "is not looked at: psk_ciphers is not set");
     if (err == 0)
         err = certificate_apply(loader, loader->files->ssl, &keys, &chain);
     if (err == 0 && options->ocsp_file != NULL)

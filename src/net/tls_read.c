@@ -63,23 +63,50 @@ static int fill_in(struct tls_layer *tls, struct tls_call *call, size_t wanted)
     return 0;
 }
 
-/* A KeyUpdate of TLS 1.3 (RFC 8446, 4.6.3); nothing else comes after its handshake. */
-static int update_keys(struct tls_layer *tls, struct tls_call *call, const uint8_t *message, size_t len)
+/* Uses the client's next key, and ours if it asks for that. */
+static int update_keys(struct tls_layer *tls, struct tls_call *call, bool asked)
 {
-    static const uint8_t answer[] = {SSL3_MT_KEY_UPDATE, 0, 0, 1, SSL_KEY_UPDATE_NOT_REQUESTED};
-
-    if (len != sizeof(answer) || memcmp(message, answer, 4) != 0)
-        return tls_refuse(tls, call, SSL_AD_UNEXPECTED_MESSAGE);
-    if (message[4] > SSL_KEY_UPDATE_REQUESTED)
-        return tls_refuse(tls, call, SSL_AD_ILLEGAL_PARAMETER);
     if (!tls_records_update(tls->records, true))
         return tls_layer_fail(tls, call, -EPROTO, "cannot make the next keys");
-    if (message[4] == SSL_KEY_UPDATE_NOT_REQUESTED || tls->shut)
+    tls->asked_for_key = false;
+    if (!asked || tls->shut)
         return 0;
-    if (tls_hold(tls, TLS_RECORD_HANDSHAKE, answer, sizeof(answer)) < 0)
-        return tls_layer_fail(tls, call, -ENOBUFS, "the client makes us answer and takes no answer");
-    return tls_records_update(tls->records, false) ? 0
-                                                   : tls_layer_fail(tls, call, -EPROTO, "cannot make the next keys");
+    return tls_hold_key_update(tls, false) == 0
+               ? 0
+               : tls_layer_fail(tls, call, -ENOBUFS, "the client makes us answer and takes no answer");
+}
+
+/* A part of a KeyUpdate of TLS 1.3 (RFC 8446, 4.6.3); nothing else comes after its handshake. It ends its record, for the next one has
+ * another key (5.1). */
+static int handle_key_update(struct tls_layer *tls, struct tls_call *call, const uint8_t *bytes, size_t len)
+{
+    static const uint8_t head[TLS_KEY_UPDATE_BYTES - 1] = {SSL3_MT_KEY_UPDATE, 0, 0, 1};
+    size_t have = tls->key_update_len;
+    uint8_t request;
+
+    if (len > TLS_KEY_UPDATE_BYTES - have)
+        return tls_refuse(tls, call, SSL_AD_UNEXPECTED_MESSAGE);
+    memcpy(tls->key_update + have, bytes, len);
+    have += len;
+    if (memcmp(tls->key_update, head, have < sizeof(head) ? have : sizeof(head)) != 0)
+        return tls_refuse(tls, call, SSL_AD_UNEXPECTED_MESSAGE);
+    tls->key_update_len = have == TLS_KEY_UPDATE_BYTES ? 0 : (uint8_t)have;
+    if (have < TLS_KEY_UPDATE_BYTES)
+        return 0;
+    request = tls->key_update[TLS_KEY_UPDATE_BYTES - 1];
+    if (request > SSL_KEY_UPDATE_REQUESTED)
+        return tls_refuse(tls, call, SSL_AD_ILLEGAL_PARAMETER);
+    return update_keys(tls, call, request == SSL_KEY_UPDATE_REQUESTED);
+}
+
+/* The client should have changed its key by now: asks for it, once. */
+static int care_for_key(struct tls_layer *tls, struct tls_call *call)
+{
+    if (!tls_records_is_tls13(tls->records) || tls->asked_for_key || tls->shut ||
+        !tls_records_key_is_used_up(tls->records, true))
+        return 0;
+    tls->asked_for_key = true;
+    return tls_hold_key_update(tls, true) == 0 ? 0 : tls_layer_fail(tls, call, -ENOBUFS, "the client takes no answer");
 }
 
 static int handle_alert(struct tls_layer *tls, struct tls_call *call, const uint8_t *alert, size_t len)
@@ -88,6 +115,8 @@ static int handle_alert(struct tls_layer *tls, struct tls_call *call, const uint
 
     if (len != 2)
         return tls_refuse(tls, call, SSL_AD_DECODE_ERROR);
+    if (!tls_records_is_tls13(tls->records) && alert[0] != SSL3_AL_WARNING && alert[0] != SSL3_AL_FATAL)
+        return tls_refuse(tls, call, SSL_AD_ILLEGAL_PARAMETER);
     if (alert[1] == SSL_AD_CLOSE_NOTIFY)
         tls->ended = true;
     else if (alert[1] != SSL_AD_USER_CANCELLED && (alert[0] == SSL3_AL_FATAL || tls_records_is_tls13(tls->records))) {
@@ -107,7 +136,9 @@ static int handle_control(struct tls_layer *tls, struct tls_call *call, enum tls
     if (type == TLS_RECORD_ALERT)
         return handle_alert(tls, call, bytes, len);
     if (tls_records_is_tls13(tls->records))
-        return update_keys(tls, call, bytes, len);
+        return handle_key_update(tls, call, bytes, len);
+    if (bytes[0] != SSL3_MT_CLIENT_HELLO)
+        return tls_refuse(tls, call, SSL_AD_UNEXPECTED_MESSAGE);
     if (!tls->shut && tls_hold(tls, TLS_RECORD_ALERT, no_renegotiation, sizeof(no_renegotiation)) < 0)
         return tls_layer_fail(tls, call, -ENOBUFS, "the client makes us answer and takes no answer");
     return 0;
@@ -130,7 +161,8 @@ static int read_record(struct tls_layer *tls, struct tls_call *call, uint8_t *ou
     if (alert != 0)
         return tls_refuse(tls, call, alert);
     tls->empty_records = type == TLS_RECORD_DATA && len > 0 ? 0 : tls->empty_records + 1;
-    if (tls->empty_records > EMPTY_RECORDS_MAX)
+    if (tls->empty_records > EMPTY_RECORDS_MAX ||
+        (tls->key_update_len > 0 && type != TLS_RECORD_HANDSHAKE)) /* nothing between its parts [RFC 8446, 5.1] */
         return tls_refuse(tls, call, SSL_AD_UNEXPECTED_MESSAGE);
     if (type != TLS_RECORD_DATA)
         return handle_control(tls, call, type, plain, len);
@@ -142,7 +174,7 @@ static int read_record(struct tls_layer *tls, struct tls_call *call, uint8_t *ou
         len = fitting;
     }
     *total += len;
-    return 0;
+    return care_for_key(tls, call);
 }
 
 static int read_records(struct tls_layer *tls, struct tls_call *call, uint8_t *out, size_t capacity, size_t *total)

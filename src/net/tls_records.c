@@ -2,8 +2,8 @@
  * tls_records: see tls_records.h.
  *
  * The nonce of a record is the sequence number combined with the IV (TLS 1.3, ChaCha20) or stands behind four bytes of the IV and
- * goes with the record (AES-GCM of 1.2; ours is the sequence number, which begins behind the one of the handshake's only
- * record). A number is never used twice with a key.
+ * goes with the record (AES-GCM of 1.2). OpenSSL begins those eight bytes at random and counts on from there; so do we, from the
+ * last record that it wrote. A number is never used twice with a key.
  */
 #include "net/tls_records.h"
 
@@ -22,17 +22,27 @@
 #define CIPHER_TEXT_MAX_13 (RECORD_PLAIN_MAX + 256u)
 #define CIPHER_TEXT_MAX_12 (RECORD_PLAIN_MAX + 2048u)
 
+/* What one key protects before the next one (RFC 8446, 5.5: 2^24.5 full records of AES-GCM). TLS 1.2 has no next one and gets four
+ * times as much: forging is still a matter of 2^-57. A record counts as its blocks of plaintext and two more. */
+#define KEY_BLOCKS_MAX (UINT64_C(1) << 34)
+#define KEY_BLOCKS_FACTOR_12 4u
+#define BLOCK_BYTES 16u
+
 struct direction {
     EVP_CIPHER_CTX *cipher;
-    uint64_t sequence;
+    uint64_t sequence;      /* of the next record; during the handshake the records since ChangeCipherSpec */
+    uint64_t next_explicit; /* the eight bytes that go with our next record, where there are such */
+    uint64_t blocks;        /* protected with this key */
     uint8_t iv[IV_BYTES];
     uint8_t secret[SECRET_MAX]; /* TLS 1.3 */
+    uint8_t secret_len;         /* 0: the key log has not told it */
+    bool unclear;               /* during the handshake something else than whole records was seen */
 };
 
 struct tls_records {
     struct direction in, out;
+    uint64_t key_blocks_max;
     uint16_t fragment_max;
-    uint8_t secret_len; /* of the hash */
     uint8_t key_len;
     bool tls13;
     bool explicit_nonce;
@@ -40,7 +50,11 @@ struct tls_records {
 
 struct tls_records *tls_records_new(void)
 {
-    return calloc(1, sizeof(struct tls_records));
+    struct tls_records *records = calloc(1, sizeof(*records));
+
+    if (records != NULL)
+        records->key_blocks_max = KEY_BLOCKS_MAX;
+    return records;
 }
 
 void tls_records_free(struct tls_records *records)
@@ -63,24 +77,66 @@ bool tls_records_is_tls13(const struct tls_records *records)
     return records->tls13;
 }
 
+void tls_records_set_key_limit(struct tls_records *records, uint64_t blocks)
+{
+    records->key_blocks_max = blocks;
+}
+
+bool tls_records_key_is_used_up(const struct tls_records *records, bool reading)
+{
+    return (reading ? records->in.blocks : records->out.blocks) >= records->key_blocks_max;
+}
+
+/* ---- During the handshake */
+
+static uint64_t get_u64(const uint8_t *bytes)
+{
+    uint64_t number = 0;
+
+    for (size_t i = 0; i < 8; i++)
+        number = number << 8 | bytes[i];
+    return number;
+}
+
+uint64_t tls_records_watch(struct tls_records *records, const uint8_t *bytes, size_t len, bool reading)
+{
+    struct direction *direction = reading ? &records->in : &records->out;
+    uint64_t count = 0;
+    size_t record_len;
+
+    for (size_t at = 0; at < len; at += record_len, count++) {
+        const uint8_t *record = bytes + at;
+
+        record_len = len - at < RECORD_HEADER ? 0 : RECORD_HEADER + ((size_t)record[3] << 8 | record[4]);
+        if (record_len == 0 || record_len > len - at) {
+            direction->unclear = true;
+            return count;
+        }
+        direction->sequence = record[0] == SSL3_RT_CHANGE_CIPHER_SPEC ? 0 : direction->sequence + 1;
+        if (record_len >= RECORD_HEADER + EXPLICIT_BYTES)
+            direction->next_explicit = get_u64(record + RECORD_HEADER) + 1;
+    }
+    return count;
+}
+
 /* ---- Keys */
 
-static void secret_from_hex(struct tls_records *records, uint8_t *secret, const char *line)
+static void secret_from_hex(struct direction *direction, const char *line)
 {
     const char *hex = strrchr(line, ' ');
     size_t len = 0;
 
-    if (hex == NULL || OPENSSL_hexstr2buf_ex(secret, SECRET_MAX, &len, hex + 1, '\0') != 1)
+    if (hex == NULL || OPENSSL_hexstr2buf_ex(direction->secret, SECRET_MAX, &len, hex + 1, '\0') != 1)
         len = 0;
-    records->secret_len = (uint8_t)len;
+    direction->secret_len = (uint8_t)len;
 }
 
 void tls_records_log_line(struct tls_records *records, const char *line)
 {
     if (strncmp(line, "CLIENT_TRAFFIC_SECRET_0 ", 24) == 0)
-        secret_from_hex(records, records->in.secret, line);
+        secret_from_hex(&records->in, line);
     else if (strncmp(line, "SERVER_TRAFFIC_SECRET_0 ", 24) == 0)
-        secret_from_hex(records, records->out.secret, line);
+        secret_from_hex(&records->out, line);
 }
 
 static const EVP_MD *hash_of(size_t secret_len)
@@ -133,11 +189,11 @@ static bool expand_12(const EVP_MD *hash, const uint8_t *master, uint8_t *seed, 
 static bool rekey_13(struct tls_records *records, struct direction *direction, const EVP_CIPHER *cipher, bool reading)
 {
     uint8_t key[KEY_MAX];
-    bool good = expand_label(direction->secret, records->secret_len, "key", key, records->key_len) &&
-                expand_label(direction->secret, records->secret_len, "iv", direction->iv, IV_BYTES) &&
+    bool good = expand_label(direction->secret, direction->secret_len, "key", key, records->key_len) &&
+                expand_label(direction->secret, direction->secret_len, "iv", direction->iv, IV_BYTES) &&
                 EVP_CipherInit_ex(direction->cipher, cipher, NULL, key, NULL, reading ? 0 : 1) == 1;
 
-    direction->sequence = 0;
+    direction->sequence = direction->blocks = 0;
     OPENSSL_cleanse(key, sizeof(key));
     return good;
 }
@@ -146,8 +202,8 @@ bool tls_records_update(struct tls_records *records, bool reading)
 {
     struct direction *direction = reading ? &records->in : &records->out;
 
-    return expand_label(direction->secret, records->secret_len, "traffic upd", direction->secret,
-                        records->secret_len) &&
+    return expand_label(direction->secret, direction->secret_len, "traffic upd", direction->secret,
+                        direction->secret_len) &&
            rekey_13(records, direction, NULL, reading);
 }
 
@@ -159,7 +215,8 @@ static bool begin_12(struct tls_records *records, SSL *ssl, const EVP_CIPHER *ci
     uint8_t seed[EVP_MAX_MD_SIZE + sizeof(label) - 1 + 2 * SSL3_RANDOM_SIZE], *text = seed + EVP_MAX_MD_SIZE;
     uint8_t block[2 * (KEY_MAX + IV_BYTES)], master[MASTER_BYTES];
     const EVP_MD *hash = SSL_CIPHER_get_handshake_digest(SSL_get_current_cipher(ssl));
-    bool good = hash != NULL &&
+    bool good = hash != NULL && !records->in.unclear && !records->out.unclear && records->in.sequence > 0 &&
+                records->out.sequence > 0 &&
                 SSL_SESSION_get_master_key(SSL_get_session(ssl), master, sizeof(master)) == sizeof(master);
 
     memcpy(text, label, sizeof(label) - 1);
@@ -173,7 +230,7 @@ static bool begin_12(struct tls_records *records, SSL *ssl, const EVP_CIPHER *ci
         good = EVP_CipherInit_ex(records->in.cipher, cipher, NULL, block, NULL, 0) == 1 &&
                EVP_CipherInit_ex(records->out.cipher, cipher, NULL, block + key_len, NULL, 1) == 1;
     }
-    records->in.sequence = records->out.sequence = 1; /* Finished was the first */
+    records->key_blocks_max *= KEY_BLOCKS_FACTOR_12;
     OPENSSL_cleanse(seed, sizeof(seed));
     OPENSSL_cleanse(block, sizeof(block));
     OPENSSL_cleanse(master, sizeof(master));
@@ -190,28 +247,35 @@ static const EVP_CIPHER *cipher_of(const SSL *ssl)
     }
 }
 
+static bool begin_13(struct tls_records *records, const SSL *ssl, const EVP_CIPHER *cipher, uint64_t records_sent)
+{
+    const EVP_MD *hash = SSL_CIPHER_get_handshake_digest(SSL_get_current_cipher(ssl));
+    bool good = hash != NULL && !records->out.unclear && records->in.secret_len == EVP_MD_get_size(hash) &&
+                records->out.secret_len == EVP_MD_get_size(hash) && rekey_13(records, &records->in, cipher, true) &&
+                rekey_13(records, &records->out, cipher, false);
+
+    records->out.sequence = records_sent;
+    return good;
+}
+
 bool tls_records_begin(struct tls_records *records, SSL *ssl, uint64_t records_sent)
 {
     const EVP_CIPHER *cipher = cipher_of(ssl);
     uint8_t fragment = SSL_SESSION_get_max_fragment_length(SSL_get_session(ssl));
-    bool good;
 
-    if (cipher == NULL || SSL_version(ssl) < TLS1_2_VERSION)
+    if (cipher == NULL || SSL_version(ssl) < TLS1_2_VERSION || SSL_has_pending(ssl) == 1)
         return false;
     records->tls13 = SSL_version(ssl) == TLS1_3_VERSION;
     records->explicit_nonce = !records->tls13 && EVP_CIPHER_get_nid(cipher) != NID_chacha20_poly1305;
     records->key_len = (uint8_t)EVP_CIPHER_get_key_length(cipher);
-    records->fragment_max = fragment == 0 ? RECORD_PLAIN_MAX : (uint16_t)(256u << fragment);
+    records->fragment_max = fragment < TLSEXT_max_fragment_length_512 || fragment > TLSEXT_max_fragment_length_4096
+                                ? RECORD_PLAIN_MAX
+                                : (uint16_t)(256u << fragment);
     records->in.cipher = EVP_CIPHER_CTX_new();
     records->out.cipher = EVP_CIPHER_CTX_new();
     if (records->in.cipher == NULL || records->out.cipher == NULL)
         return false;
-    if (!records->tls13)
-        return begin_12(records, ssl, cipher);
-    good = records->secret_len > 0 && rekey_13(records, &records->in, cipher, true) &&
-           rekey_13(records, &records->out, cipher, false);
-    records->out.sequence = records_sent;
-    return good;
+    return records->tls13 ? begin_13(records, ssl, cipher, records_sent) : begin_12(records, ssl, cipher);
 }
 
 /* ---- Records */
@@ -266,12 +330,14 @@ size_t tls_records_seal(struct tls_records *records, enum tls_record_type type, 
     int count, text_len;
     bool good;
 
+    if (!records->tls13 && tls_records_key_is_used_up(records, false))
+        return 0; /* 1.3 changes it before; one with a few blocks more is no harm */
     out[0] = records->tls13 ? TLS_RECORD_DATA : inner_type;
     out[1] = out[2] = 3;
     out[3] = (uint8_t)(body >> 8);
     out[4] = (uint8_t)body;
     if (records->explicit_nonce)
-        put_u64(out + RECORD_HEADER, direction->sequence);
+        put_u64(out + RECORD_HEADER, direction->next_explicit++);
     make_nonce(records, direction, out + RECORD_HEADER, nonce);
     text_len = make_signed(records, direction, out, len, text);
     good = EVP_EncryptInit_ex(direction->cipher, NULL, NULL, NULL, nonce) == 1 &&
@@ -283,6 +349,7 @@ size_t tls_records_seal(struct tls_records *records, enum tls_record_type type, 
     good = good && EVP_EncryptFinal_ex(direction->cipher, at, &count) == 1 &&
            EVP_CIPHER_CTX_ctrl(direction->cipher, EVP_CTRL_AEAD_GET_TAG, TAG_BYTES, at) == 1;
     direction->sequence++;
+    direction->blocks += len / BLOCK_BYTES + 2;
     return good ? RECORD_HEADER + body : 0;
 }
 
@@ -322,6 +389,9 @@ int tls_records_open(struct tls_records *records, uint8_t *record, size_t record
     if (!decrypt(direction, nonce, text, text_len, body + prefix, len, out))
         return SSL_AD_BAD_RECORD_MAC;
     direction->sequence++;
+    direction->blocks += len / BLOCK_BYTES + 2;
+    if (len > RECORD_PLAIN_MAX + (records->tls13 ? 1 : 0)) /* with its padding [RFC 8446, 5.4] */
+        return SSL_AD_RECORD_OVERFLOW;
     if (records->tls13) {
         while (len > 0 && out[len - 1] == 0) /* padding */
             len--;
@@ -329,7 +399,7 @@ int tls_records_open(struct tls_records *records, uint8_t *record, size_t record
             return SSL_AD_UNEXPECTED_MESSAGE; /* no type [RFC 8446, 5.4] */
         type = out[--len];
     }
-    if (len > RECORD_PLAIN_MAX)
+    if (len > records->fragment_max) /* also what was agreed on [RFC 6066, section 4] */
         return SSL_AD_RECORD_OVERFLOW;
     if (type < TLS_RECORD_ALERT || type > TLS_RECORD_DATA || (len == 0 && type != TLS_RECORD_DATA))
         return SSL_AD_UNEXPECTED_MESSAGE;

@@ -32,15 +32,23 @@ struct tls_records *tls_records_new(void);
 void tls_records_free(struct tls_records *records);
 /* A line of the key log (SSL_CTX_set_keylog_callback): keeps the two secrets of TLS 1.3's data. */
 void tls_records_log_line(struct tls_records *records, const char *line);
-/* Takes over from `ssl`, whose handshake is done; it wrote `records_sent` records with the new keys since (1.3: tickets). False:
- * not with this cipher, or memory is short; then `ssl` goes on. */
+/* Whole records that OpenSSL wrote (or read) in a step of the handshake: counts those since ChangeCipherSpec, for TLS 1.2. Returns
+ * how many they were. Every step must be told. */
+uint64_t tls_records_watch(struct tls_records *records, const uint8_t *bytes, size_t len, bool reading);
+/* Takes over from `ssl`, whose handshake is done; of TLS 1.3 it wrote `records_sent` records with the new keys since (tickets). False:
+ * not with this cipher, the numbers of the next records are not certain, or memory is short; then `ssl` goes on. */
 MUST_USE bool tls_records_begin(struct tls_records *records, SSL *ssl, uint64_t records_sent);
-/* The largest plaintext of a record that the client takes (RFC 6066, section 4). */
+/* The largest plaintext of a record that either may send (RFC 6066, section 4). */
 size_t tls_records_fragment_max(const struct tls_records *records);
 bool tls_records_is_tls13(const struct tls_records *records);
 
+/* Has the present key protected as much as one may (RFC 8446, 5.5)? Then TLS 1.3 needs a KeyUpdate; 1.2 seals nothing more. */
+bool tls_records_key_is_used_up(const struct tls_records *records, bool reading);
+/* Another limit, in blocks of 16 bytes, a record counting for two more; for tests. After tls_records_begin(). */
+void tls_records_set_key_limit(struct tls_records *records, uint64_t blocks);
+
 /* Makes one record of at most tls_records_fragment_max() bytes at `out`, which has room for RECORD_OVERHEAD more. Its length, or
- * 0: OpenSSL failed. `plain` must not overlap `out`. */
+ * 0: OpenSSL failed, or the key of TLS 1.2 is used up. `plain` must not overlap `out`. */
 size_t tls_records_seal(struct tls_records *records, enum tls_record_type type, const uint8_t *plain, size_t len,
                         uint8_t *out);
 /* Opens one whole record into `out`, which has room for its length without the header; NULL: in place. `*out_plain` points to its

@@ -44,23 +44,45 @@ int tls_layer_fail(struct tls_layer *tls, struct tls_call *call, int err, const 
     }
     tls->error_text = strdup(text);
     tls->layer.error = tls->error_text == NULL ? "TLS failed" : tls->error_text;
+    ERR_clear_error(); /* of the thread: nobody shall take what failed here for a failure of another connection */
     if (tls->layer.held_bytes > 0) /* the alert; no other chance comes, and whether it arrives changes nothing */
         (void)tls_send_held(call->pool, call->stream, tls);
     return err;
 }
 
-/* A short message of ours for `held`. */
-int tls_hold(struct tls_layer *tls, enum tls_record_type type, const uint8_t *bytes, size_t len)
+/* `record_len` 0: it could not be made. */
+static int hold_record(struct tls_layer *tls, const uint8_t *record, size_t record_len)
 {
-    uint8_t record[64];
-    size_t record_len = tls_records_seal(tls->records, type, bytes, len, record);
-
     if (record_len == 0)
         return -EPROTO;
     if (buffer_append(&tls->held, slice_make(record, record_len)) < 0)
         return -ENOBUFS;
     tls->layer.held_bytes = buffer_length(&tls->held);
     return 0;
+}
+
+/* A short message of ours for `held`. */
+int tls_hold(struct tls_layer *tls, enum tls_record_type type, const uint8_t *bytes, size_t len)
+{
+    uint8_t record[TLS_RECORD_SHORT_MAX];
+
+    return hold_record(tls, record, tls_records_seal(tls->records, type, bytes, len, record));
+}
+
+size_t tls_change_key(struct tls_layer *tls, bool asks, uint8_t *out)
+{
+    const uint8_t message[TLS_KEY_UPDATE_BYTES] = {SSL3_MT_KEY_UPDATE, 0, 0, 1,
+                                                   asks ? SSL_KEY_UPDATE_REQUESTED : SSL_KEY_UPDATE_NOT_REQUESTED};
+    size_t len = tls_records_seal(tls->records, TLS_RECORD_HANDSHAKE, message, sizeof(message), out);
+
+    return len > 0 && tls_records_update(tls->records, false) ? len : 0;
+}
+
+int tls_hold_key_update(struct tls_layer *tls, bool asks)
+{
+    uint8_t record[TLS_RECORD_SHORT_MAX];
+
+    return hold_record(tls, record, tls_change_key(tls, asks, record));
 }
 
 /* The client broke a rule: tells it so and ends the connection. */
@@ -135,6 +157,20 @@ static const uint8_t *next_bytes(struct part_cursor *cursor, size_t count, uint8
     return in_a_row ? direct : gathered;
 }
 
+/* The next key when the present one is used up; there is room for a short record. */
+static int care_for_key(struct tls_layer *tls, struct tls_call *call)
+{
+    size_t written;
+
+    if (tls->records == NULL || !tls_records_key_is_used_up(tls->records, false))
+        return 0;
+    if (!tls_records_is_tls13(tls->records))
+        return tls_layer_fail(tls, call, -EPROTO, "the key is used up, and TLS 1.2 has no next one");
+    written = tls_change_key(tls, false, call->out + call->out_len);
+    call->out_len += written;
+    return written == 0 ? tls_layer_fail(tls, call, -EPROTO, "cannot make the next keys") : 0;
+}
+
 /* Makes one record behind those that are there. */
 static int add_record(struct tls_layer *tls, struct tls_call *call, const uint8_t *plain, size_t len)
 {
@@ -161,13 +197,15 @@ static int fill_out(struct tls_layer *tls, struct tls_call *call, struct part_cu
 
         if (room < RECORD_WORTH)
             break;
-        if (count > room - RECORD_OVERHEAD)
-            count = room - RECORD_OVERHEAD;
+        if (count > room - 2 * RECORD_OVERHEAD) /* once for a change of the key */
+            count = room - 2 * RECORD_OVERHEAD;
         while (cursor->part->iov_len == cursor->offset) { /* empty parts */
             cursor->part++;
             cursor->offset = 0;
         }
-        err = add_record(tls, call, next_bytes(cursor, count, gathered), count);
+        err = care_for_key(tls, call);
+        if (err == 0)
+            err = add_record(tls, call, next_bytes(cursor, count, gathered), count);
     }
     return err;
 }

@@ -257,6 +257,81 @@ def test_20000_shared_filters_are_served_within_seconds(broker, topic, packets):
     client.expect_nothing()
 
 
+def many_filters(topic: str, count: int = 70000) -> list:
+    """As many short filters as fit into a packet of 1 MB, nearly."""
+    return [f"{n:05x}" if n % 1000 else f"{topic}/{n}" for n in range(count)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("version", [4, 5])
+def test_a_subscribe_of_70000_filters_is_answered_once_and_in_order(broker, version, topic):
+    filters = many_filters(topic)
+    publisher, client = broker.connect(), broker.connect(version)
+    publisher.publish(f"{topic}/1000", b"kept", 1, retain=True)
+    client.send(p.Subscribe(1, [p.Filter(text, n % 3) for n, text in enumerate(filters)]), p.Pingreq())
+    others_are_served(broker, topic)
+    suback = client.await_packet(p.Suback, packet_id=1)
+    assert suback.codes == [n % 3 for n in range(len(filters))]
+    kinds = [client.receive(), client.receive()]  # the retained message after the SUBACK, and then what came behind it
+    assert [type(packet) for packet in kinds if not isinstance(packet, p.Publish)] == [p.Pingresp]
+    assert [packet.payload for packet in kinds if isinstance(packet, p.Publish)] == [b"kept"]
+    client.acknowledge(next(packet for packet in kinds if isinstance(packet, p.Publish)))
+    publisher.publish(f"{topic}/69000", b"live", 0)
+    client.expect_publish(f"{topic}/69000", b"live")
+    client.send(p.Unsubscribe(2, filters[:-1] + ["never"]), p.Pingreq())
+    others_are_served(broker, topic)
+    unsuback = client.await_packet(p.Unsuback, packet_id=2)
+    assert version < 5 or unsuback.codes == [0] * (len(filters) - 1) + [0x11]
+    client.expect(p.Pingresp)
+    publisher.publish(f"{topic}/69000", b"", 1, reason={0x10})
+    publisher.publish(f"{topic}/1000", b"", 0, retain=True)
+
+
+@pytest.mark.slow
+def test_a_client_that_ends_in_the_middle_of_its_filters_leaves_nothing_behind(broker, topic):
+    filters = many_filters(topic)
+    name = unique("filters")
+    for _ in range(3):
+        client = broker.connect(client_id=name)
+        client.send(p.Subscribe(1, [p.Filter(text) for text in filters]))
+        client.drop()
+        client = broker.connect(client_id=name)  # a new session at once
+        assert not client.connack.session_present
+        client.send(p.Subscribe(1, [p.Filter(text) for text in filters]))
+        again = broker.connect(client_id=name)  # takes over while the filters are served
+        client.expect_disconnect(0x8E)
+        again.subscribe(f"{topic}/mine")
+        again.publish(f"{topic}/mine", b"m")
+        again.expect_publish(f"{topic}/mine", b"m")
+        again.disconnect()
+    others_are_served(broker, topic)
+    publisher = broker.connect()
+    deadline = time.monotonic() + DEADLINE_S
+    while publisher.publish(f"{topic}/1000", b"", 1, reason={0, 0x10}).reason != 0x10:
+        assert time.monotonic() < deadline, "an ended session is subscribed still"
+
+
+@pytest.mark.slow
+def test_a_session_keeps_the_filters_that_were_done_when_its_connection_ended(broker, topic):
+    filters = many_filters(topic)
+    name = unique("filters")
+    fields = dict(client_id=name, properties=[(Prop.SESSION_EXPIRY_INTERVAL, 600)])
+    client = broker.connect(**fields)
+    client.send(p.Subscribe(1, [p.Filter(text, 1) for text in filters]))
+    client.drop()
+    client = broker.connect(clean=False, **fields)
+    assert client.connack.session_present
+    client.subscribe(*(p.Filter(text, 1) for text in filters))  # some are there already, which makes no difference
+    client.publish(f"{topic}/2000", b"m", 1, reason={0})
+    client.expect_publish(f"{topic}/2000", b"m")
+    client.disconnect()
+    start = time.monotonic()
+    client = broker.connect(clean=True, client_id=name)  # ends a session with all of them
+    assert time.monotonic() - start < DEADLINE_S / 5 and not client.connack.session_present
+    others_are_served(broker, topic)
+    client.expect_nothing()
+
+
 # --- mount point
 
 

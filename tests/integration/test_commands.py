@@ -233,7 +233,7 @@ def test_help_asked_for_exits_with_0_and_unknown_commands_with_1(any_emqx):
     assert "clients show <ClientId>                         # Show a client" in lines
     assert not any(line.startswith("node") for line in lines)
     check(any_emqx.ctl(), 1, usage.stdout, "")
-    check(any_emqx.ctl("nonsense"), 1, usage.stdout, "")
+    check(any_emqx.ctl("nonsense"), 1, usage.stdout, "emqx_ctl: there is no command 'nonsense'\n")
     check(any_emqx.emqx("rpc", "emqx_ctl", "run_command", "status"), 0, any_emqx.ctl("status").stdout, "")
 
 
@@ -498,7 +498,7 @@ def test_unknown_commands_show_the_usage(fake):
     usage = ("Usage: emqx {start|start_boot <file>|ertspath|foreground|stop|restart|reboot|pid|ping|console|console_clean|"
              "console_boot <file>|attach|remote_console|upgrade|escript|rpc|rpcterms|eval}\n")
     check(fake.emqx(), 1, usage, "")
-    check(fake.emqx("nonsense"), 1, usage, "")
+    check(fake.emqx("nonsense"), 1, usage, "emqx: there is no command 'nonsense'; see: emqx help\n")
 
 
 @pytest.mark.parametrize("command", ["upgrade", "downgrade", "install", "unpack", "escript", "ertspath", "start_boot",

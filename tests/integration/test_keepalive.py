@@ -52,6 +52,62 @@ def test_any_packet_keeps_the_connection(broker, version, topic):
     client.expect_nothing()
 
 
+def send_slowly(client, data: bytes, step: int, pause: float = 0.1) -> bool:
+    """False: the broker closed the connection before the end."""
+    last = (len(data) - 1) // step * step
+    for at in range(0, last, step):
+        try:
+            client.send(data[at : at + step])
+            client.expect_disconnect(0x8D, 0x80, timeout=pause)
+        except TimeoutError:
+            continue
+        except OSError:
+            pass
+        return False
+    client.send(data[last:])
+    return True
+
+
+@pytest.mark.slow
+@pytest.mark.emqc
+@pytest.mark.mqtt5("MQTT-3.1.2-22")
+@pytest.mark.mqtt311("MQTT-3.1.2-24")
+def test_single_bytes_of_a_packet_do_not_keep_the_connection(broker, version, topic):
+    client = broker.connect(version, keepalive=1)
+    start = time.monotonic()
+    assert not send_slowly(client, p.Publish(topic, bytes(100), 1, packet_id=1).encode(version), 1)
+    assert 1.4 <= time.monotonic() - start <= 4
+
+
+@pytest.mark.slow
+@pytest.mark.emqc
+@pytest.mark.parametrize("size, step, finishes", [(30000, 800, True), (1000000, 800, False)])
+def test_a_large_packet_that_comes_along_keeps_the_connection(broker, topic, size, step, finishes):
+    client = broker.connect(keepalive=1)
+    start = time.monotonic()
+    # 1.5 s are to bring 1 KiB of the smaller packet and 16 kB of the larger one; they bring 12 kB.
+    sent = send_slowly(client, p.Publish(topic, bytes(size), 1, packet_id=1).encode(5), step)
+    assert sent == finishes
+    if finishes:
+        assert time.monotonic() - start > 3
+        client.expect(p.Puback, packet_id=1)
+
+
+@pytest.mark.slow
+@pytest.mark.emqc
+@pytest.mark.config({"zone.external.idle_timeout": "300ms"})
+def test_a_packet_once_begun_must_come_along_without_keep_alive_too(broker, version, topic):
+    client, silent = broker.connect(version, keepalive=0), broker.connect(version, keepalive=0)
+    client.ping()
+    start = time.monotonic()
+    assert not send_slowly(client, p.Publish(topic, bytes(100), 1, packet_id=1).encode(version), 1)
+    assert 1.1 <= time.monotonic() - start <= 4
+    assert send_slowly(silent, p.Publish(topic, bytes(5), 1, packet_id=1).encode(version), 4)
+    silent.expect(p.Puback, packet_id=1)
+    broker.connect(4, keepalive=1).expect_closed()
+    silent.expect_nothing()
+
+
 @pytest.mark.slow
 @pytest.mark.mqtt5("MQTT-3.1.2-22")
 @pytest.mark.mqtt311("MQTT-3.1.2-24")

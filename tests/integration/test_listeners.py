@@ -298,7 +298,25 @@ def test_a_listener_that_is_new_in_the_file_can_be_started(make_broker):
     with socket.create_server(("127.0.0.1", 0)) as holder:
         configure(node, {"listener.tcp.never": f"127.0.0.1:{holder.getsockname()[1]}"})
         assert "the address is already in use" in refused(node, "start", "tcp:never")
+    assert "tcp:never" not in listeners(node) and listeners(node).count("listener on ") == 2  # nothing stays of it
+    second = free_port()
+    configure(node, {"listener.tcp.never": f"127.0.0.1:{second}"})
+    listeners(node, "start", "tcp:never")  # with the settings of now
+    Client(("127.0.0.1", second), 5).connect().expect_nothing()
     Client(("127.0.0.1", port), 5).connect().expect_nothing()
+
+
+def test_the_start_of_a_new_listener_says_what_is_wrong_with_the_file(make_broker):
+    node = make_broker()
+    assert "\nNor is there a line listener.tcp.fresh in " in refused(node, "start", "tcp:fresh")
+    path = node.directory / "etc" / "emqx.conf"
+    good = path.read_text()
+    path.write_text(good + "listener.tcp.fresh = 127.0.0.1:0\nlistener.tcp.fresh.backlog = many\n")
+    text = refused(node, "start", "tcp:fresh")
+    assert "the configuration has errors" in text and f"emqx.conf:{len(good.splitlines()) + 2}:" in text, text
+    path.write_text(good)
+    assert "not_found" in refused(node, "start", "tcp:fresh")
+    assert listeners(node).count("listener on ") == 1
 
 
 @pytest.mark.threads
@@ -656,6 +674,11 @@ def test_a_file_in_the_way_is_never_removed(tmp_path):
 def test_a_mode_that_is_not_octal_is_refused(tmp_path):
     text = start_fails(tmp_path, {"listener.unix.local": "x.sock", "listener.unix.local.mode": "0680"})
     assert "listener.unix.local.mode invalid, should be permissions in octal" in text
+
+
+def test_a_path_without_a_slash_is_refused(tmp_path):
+    text = start_fails(tmp_path, {"listener.ws.local": "127.0.0.1:0", "listener.ws.local.mqtt_path": "mqtt"})
+    assert "listener.ws.local.mqtt_path invalid, should begin with a slash: /mqtt" in text
 
 
 def test_limits_hold_for_a_unix_socket(make_broker):

@@ -304,3 +304,25 @@ def test_wildcards_are_refused_where_they_are_off(broker, version):
     no = 0xA2 if version == 5 else 0x80
     client.subscribe(p.Filter("a/+", 1), p.Filter("a/b", 1), p.Filter("#", 1), codes=[no, 1, no])
     client.expect_nothing()
+
+
+@pytest.mark.emqc
+@pytest.mark.config({"zone.external.max_topic_levels": "0"})
+@pytest.mark.parametrize("wildcard", ["+", "x"])
+def test_no_filter_has_more_than_1024_levels(broker, version, topic, wildcard):
+    client = broker.connect(version)
+    deep = "/".join([wildcard] + ["x"] * (1023 - topic.count("/") - 1))
+    no = 0x8F if version == 5 else 0x80
+    client.subscribe(p.Filter(f"{topic}/{deep}", 1), p.Filter(f"{topic}/{deep}/x", 1), p.Filter("x/" * 30000, 1),
+                     codes=[1, no, no])  # fmt: skip
+    client.publish(f"{topic}/{deep}".replace("+", "y"), b"deep", 1)
+    client.expect_publish(payload=b"deep")
+
+
+@pytest.mark.emqc
+@pytest.mark.config({"zone.external.max_topic_levels": "30001"})
+def test_more_levels_are_served_where_the_configuration_says_so(broker, version, topic):
+    client = broker.connect(version)
+    client.subscribe(p.Filter("+/" * 30000 + "x", 1))
+    client.publish("a/" * 30000 + "x", b"deep", 1)
+    client.expect_publish(payload=b"deep")

@@ -500,6 +500,30 @@ def test_unknown_ciphers_among_known_ones_are_left_out(make_broker, certs):
     open_tls(node, certs, tls_version=TLS_1_2).connect().ping()
 
 
+@pytest.mark.parametrize(
+    "more, said",
+    [
+        ({"psk_file": "etc/psk.txt"}, r"psk_file: is not looked at: psk_ciphers is not set"),
+        ({"crl_file": "etc/crl.pem"}, r"crl_file: is not looked at: crl_check is off"),
+        ({"tls_versions": "tlsv1.2,tlsv1"}, r"tls_versions: tlsv1 and tlsv1\.1 are out of date"),
+    ],
+    ids=["psk_file", "crl_file", "versions"],
+)
+def test_settings_that_do_nothing_or_weaken_are_warned_of(make_broker, certs, more, said):
+    node = make_broker(tls_listener(certs.server, **more))
+    await_log(node, r"\[warning\]", r"listener\.ssl\.external\." + said)
+    lines = len(re.findall(said, node.log()))
+    assert lines == 1
+
+
+def test_an_expired_certificate_is_warned_of_at_a_reload(make_broker, certs, tmp_path):
+    files = Files(tmp_path, certs.server)
+    node = make_broker(tls_listener(files))
+    files.use(certs.authority.issue("last year", san=SERVER_SAN, usage="serverAuth", expired=True))
+    ctl(node, "listeners", "reload")
+    await_log(node, r"\[warning\]", r"listener\.ssl\.external\.certfile", "has expired")
+
+
 def test_a_start_with_certificates_for_trying_out_warns(make_broker, certs, tmp_path):
     subprocess.run([REPOSITORY / "tools" / "make-certs.sh", tmp_path], check=True)
     node = make_broker(tls_listener(certs.server) | {"listener.ssl.external.keyfile": tmp_path / "key.pem",

@@ -444,34 +444,33 @@ static void choose_client_id(struct opening *opening)
     }
 }
 
-static enum handled open_conversation(struct opening *opening, const struct mqtt_frame *frame, const uint8_t *body)
+static enum handled open_conversation(struct opening *opening, struct mqtt_packet *packet,
+                                      const struct mqtt_frame *frame, const uint8_t *body)
 {
     struct connection *connection = opening->connection;
-    struct mqtt_packet packet;
     const char *why = "malformed CONNECT";
     struct session_host *elsewhere;
     struct session *session;
     bool present;
 
-    opening->connect = &packet.connect;
-    packet.connect.level = MQTT_V3_1_1;
-    packet.connect.protocol_name = slice_make(NULL, 0);
-    enum reason_code code = mqtt_decode(MQTT_V3_1_1, MQTT_FROM_CLIENT, frame, body, &packet, &why);
+    packet->connect.level = MQTT_V3_1_1;
+    packet->connect.protocol_name = slice_make(NULL, 0);
+    enum reason_code code = mqtt_decode(MQTT_V3_1_1, MQTT_FROM_CLIENT, frame, body, packet, &why);
     metric_add(METRIC_PACKETS_CONNECT_RECEIVED, connection->hops == 0);
-    if (packet.connect.level >= MQTT_V3_1 && packet.connect.level <= MQTT_V5)
-        connection->version = packet.connect.level;
+    if (packet->connect.level >= MQTT_V3_1 && packet->connect.level <= MQTT_V5)
+        connection->version = packet->connect.level;
     if (code != REASON_SUCCESS)
-        return refuse_malformed(connection, &packet.connect, code, why);
+        return refuse_malformed(connection, &packet->connect, code, why);
     if (connection->version >= MQTT_V5 &&
-        mqtt_properties_have(&packet.connect.properties, MQTT_PROP_MAXIMUM_PACKET_SIZE))
-        connection->client_packet_max = packet.connect.properties.maximum_packet_size;
+        mqtt_properties_have(&packet->connect.properties, MQTT_PROP_MAXIMUM_PACKET_SIZE))
+        connection->client_packet_max = packet->connect.properties.maximum_packet_size;
     connection->problem_information = connection->version >= MQTT_V5 &&
-                                      (!mqtt_properties_have(&packet.connect.properties,
+                                      (!mqtt_properties_have(&packet->connect.properties,
                                                              MQTT_PROP_REQUEST_PROBLEM_INFORMATION) ||
-                                       packet.connect.properties.request_problem_information != 0);
+                                       packet->connect.properties.request_problem_information != 0);
     if (transport_certificate_name(connection, &opening->certificate_name))
-        packet.connect.user_name = buffer_slice(&opening->certificate_name);
-    code = check(connection, &packet.connect, &why);
+        packet->connect.user_name = buffer_slice(&opening->certificate_name);
+    code = check(connection, &packet->connect, &why);
     choose_client_id(opening);
     if (code != REASON_SUCCESS)
         return refuse(connection, code, opening->client_id, why);
@@ -498,11 +497,12 @@ static enum handled open_conversation(struct opening *opening, const struct mqtt
 
 enum handled channel_on_connect(struct connection *connection, const struct mqtt_frame *frame, const uint8_t *body)
 {
-    struct opening opening = {.connection = connection};
+    struct mqtt_packet packet;
+    struct opening opening = {.connection = connection, .connect = &packet.connect};
     enum handled handled;
 
     buffer_init(&opening.certificate_name, CERTIFICATE_NAME_MAX);
-    handled = open_conversation(&opening, frame, body);
+    handled = open_conversation(&opening, &packet, frame, body);
     buffer_fini(&opening.certificate_name);
     return handled;
 }

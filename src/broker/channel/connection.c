@@ -1,6 +1,12 @@
 /*
  * connection: reading, taking packets apart, timers, ending, and the way to another worker. The packets' handlers
  * are in connect.c, publish.c and subscribe.c; what is sent is in deliver.c.
+ *
+ * Keep alive counts whole packets, so a client that drips a packet byte by byte is as silent as one that says nothing
+ * [MQTT-3.1.2-22]. A client that is sending a large packet can't send anything else meanwhile: it counts as alive as long as each
+ * keep-alive period brings a 64th of the packet, and 1 KiB at least. So no packet takes longer than 65 periods, and
+ * 1 MB at a keep alive of 60 s needs 182 bytes a second. A client without keep alive may be silent for ever, but not in the
+ * middle of a packet: for it four times idle_timeout is the period.
  */
 #include "broker/channel/connection.h"
 
@@ -23,6 +29,9 @@
 #define PACKETS_PER_LOOK 4u  /* packets of one connection between two looks at the clock */
 #define BYTES_BATCH_MS 50u   /* a client at its rate limit is read for so long at once, not byte by byte */
 #define DIRECT_READ_AT 4096u /* an unfinished packet of this size is read straight into its own buffer */
+#define PACKET_PERIODS 64u   /* a large packet may take so many keep-alive periods */
+#define PROGRESS_MIN 1024u   /* bytes of an unfinished packet that a period must bring at least */
+#define IDLE_TIMEOUTS 4u     /* the period, for clients without keep alive */
 
 static void connection_on_ready(struct worker *worker, struct io_watch *watch, uint32_t events);
 static void connection_on_due(struct timer *timer, uint64_t now_ms);
@@ -270,9 +279,28 @@ static enum handled handle_packet(struct connection *connection, const struct mq
     return handle_decoded(connection, &packet);
 }
 
+/* How long nothing may come; 0: for ever. */
+static uint32_t silence_max_ms(const struct connection *connection)
+{
+    uint64_t idle_ms = connection->zone->idle_timeout_ms * IDLE_TIMEOUTS;
+
+    if (connection->keep_alive_ms > 0 || connection->partial_len == 0)
+        return connection->keep_alive_ms;
+    return idle_ms < INT32_MAX ? (uint32_t)idle_ms : INT32_MAX;
+}
+
+/* A client without keep alive has begun a packet, which it must finish. */
+static void watch_packet(struct connection *connection)
+{
+    connection->received_ms = (uint32_t)connection_now(connection);
+    connection_start_timer(connection);
+}
+
 /* Keeps what was not handled. `rest` may lie in the partial buffer itself. */
 static void save_rest(struct connection *connection, const uint8_t *rest, size_t len)
 {
+    bool is_new = connection->partial_len == 0;
+
     if (len == 0) {
         connection_free_partial(connection);
         return;
@@ -292,6 +320,8 @@ static void save_rest(struct connection *connection, const uint8_t *rest, size_t
         memmove(connection->partial, rest, len);
     }
     connection->partial_len = (uint32_t)len;
+    if (is_new && connection->keep_alive_ms == 0 && connection->state == CONNECTION_CONNECTED)
+        watch_packet(connection);
 }
 
 /* What comes first is no CONNECT, which its first byte shows; further ones would only make us wait. */
@@ -334,6 +364,10 @@ static void handle_bytes(struct connection *connection, const uint8_t *data, siz
         }
         if (len - place < total)
             break;
+        if (packets == 0) {
+            connection->received_ms = (uint32_t)connection_now(connection);
+            connection->progress_len = 0;
+        }
         enum handled handled = handle_packet(connection, &frame, data + place + frame.header_len);
         if (UNLIKELY(handled == HANDLED_TOOK_BUFFER))
             return;
@@ -494,7 +528,6 @@ static void read_some(struct connection *connection, bool to_the_end)
             connection_peer_gone(connection, got);
             return;
         }
-        connection->received_ms = (uint32_t)connection_now(connection);
         metric_add(METRIC_BYTES_RECEIVED, (uint64_t)got);
         limit_bytes(connection, (size_t)got);
         limit_output(connection);
@@ -554,7 +587,7 @@ void connection_make_unready(struct connection *connection)
     connection->is_ready = connection->in_handshakes = false;
 }
 
-static void unpause(struct connection *connection, enum pause_cause cause)
+void connection_unpause(struct connection *connection, enum pause_cause cause)
 {
     if ((connection->paused & cause) == 0)
         return;
@@ -577,7 +610,7 @@ static void write_on(struct connection *connection)
     }
     if ((connection->paused & PAUSE_OUTPUT) != 0 &&
         stream_pending_bytes(&connection->stream) <= connection->zone->high_watermark_bytes)
-        unpause(connection, PAUSE_OUTPUT);
+        connection_unpause(connection, PAUSE_OUTPUT);
     if (connection->wants_writable &&
         stream_pending_bytes(&connection->stream) <= connection->zone->high_watermark_bytes / 2) {
         connection->wants_writable = false;
@@ -663,7 +696,7 @@ static void on_drained(struct worker *worker, struct mailbox_waiter *waiter)
 
     (void)worker;
     if (connection_open(extras->owner))
-        unpause(extras->owner, PAUSE_MAILBOX);
+        connection_unpause(extras->owner, PAUSE_MAILBOX);
 }
 
 void connection_wait_congestion(struct connection *connection)
@@ -705,7 +738,7 @@ static uint64_t send_timeout_at(const struct connection *connection)
     return connection->extras->blocked_since_ms + options->send_timeout_ms;
 }
 
-/* Milliseconds since something came. */
+/* Milliseconds since received_ms. */
 static uint32_t silence_ms(const struct connection *connection, uint64_t now_ms)
 {
     int32_t silence = (int32_t)((uint32_t)now_ms - connection->received_ms);
@@ -721,8 +754,8 @@ void connection_start_timer(struct connection *connection)
 
     if (connection->state != CONNECTION_CONNECTED)
         return;
-    if (connection->keep_alive_ms > 0) {
-        uint64_t keep_alive_at = now_ms - silence_ms(connection, now_ms) + connection->keep_alive_ms;
+    if (silence_max_ms(connection) > 0) {
+        uint64_t keep_alive_at = now_ms - silence_ms(connection, now_ms) + silence_max_ms(connection);
         deadline = keep_alive_at < deadline ? keep_alive_at : deadline;
     }
     if (connection->extras != NULL && connection->extras->resume_ms > 0 && connection->extras->resume_ms < deadline)
@@ -733,6 +766,39 @@ void connection_start_timer(struct connection *connection)
         timer_stop(timers, &connection->timer);
     else
         timer_start(timers, &connection->timer, deadline);
+}
+
+/* Has this period brought enough of an unfinished packet? Then the next one begins. */
+static bool packet_grows(struct connection *connection, uint64_t now_ms)
+{
+    struct mqtt_frame frame;
+    uint32_t least;
+
+    if (mqtt_frame_peek(connection->partial, connection->partial_len, &frame) != MQTT_PEEK_OK)
+        return false;
+    least = (frame.header_len + frame.remaining_len) / PACKET_PERIODS;
+    least = least > PROGRESS_MIN ? least : PROGRESS_MIN;
+    if (connection->partial_len < connection->progress_len + least)
+        return false;
+    connection->progress_len = connection->partial_len;
+    connection->received_ms = (uint32_t)now_ms;
+    return true;
+}
+
+/* Closes a client that was silent for too long. True: it did. */
+static bool end_silence(struct connection *connection, uint64_t now_ms)
+{
+    uint32_t max_ms = silence_max_ms(connection);
+
+    if (max_ms == 0 || silence_ms(connection, now_ms) < max_ms || packet_grows(connection, now_ms))
+        return false;
+    if (connection->keep_alive_ms > 0) {
+        metric_add(METRIC_CONNECTIONS_KEEPALIVE_TIMEOUT, 1);
+        connection_close(connection, REASON_KEEP_ALIVE_TIMEOUT, "keepalive_timeout");
+    } else {
+        connection_close(connection, REASON_UNSPECIFIED_ERROR, "unfinished_packet");
+    }
+    return true;
 }
 
 static void connection_on_due(struct timer *timer, uint64_t now_ms)
@@ -751,13 +817,10 @@ static void connection_on_due(struct timer *timer, uint64_t now_ms)
         connection->received_ms = (uint32_t)now_ms; /* it is we who do not read */
     if (connection->extras != NULL && connection->extras->resume_ms > 0 && now_ms >= connection->extras->resume_ms) {
         connection->extras->resume_ms = 0;
-        unpause(connection, PAUSE_RATE);
+        connection_unpause(connection, PAUSE_RATE);
     }
-    if (connection->keep_alive_ms > 0 && silence_ms(connection, now_ms) >= connection->keep_alive_ms) {
-        metric_add(METRIC_CONNECTIONS_KEEPALIVE_TIMEOUT, 1);
-        connection_close(connection, REASON_KEEP_ALIVE_TIMEOUT, "keepalive_timeout");
+    if (end_silence(connection, now_ms))
         return;
-    }
     if (now_ms >= send_timeout_at(connection)) {
         connection_peer_gone(connection, -ETIMEDOUT);
         return;

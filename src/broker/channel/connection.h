@@ -42,6 +42,7 @@ enum pause_cause {
     PAUSE_MAILBOX = 1, /* a worker's mailbox is full */
     PAUSE_RATE = 2,    /* a rate limit of ours */
     PAUSE_OUTPUT = 4,  /* the client does not read what it is sent */
+    PAUSE_FILTERS = 8, /* a SUBSCRIBE or UNSUBSCRIBE with very many filters is being served */
 };
 
 #define REASON_STRING_ROOM 128u /* bytes of a packet with any of our reason texts, at most */
@@ -77,9 +78,10 @@ struct connection_extras {
     struct token_bucket byte_bucket;
     struct mailbox_waiter waiter; /* waits for a worker's mailbox */
     struct connection *owner;
-    uint64_t blocked_since_ms; /* while stream.blocked: the socket has taken nothing since */
-    uint64_t resume_ms;        /* a rate limit holds reading until then; 0: no */
-    uint16_t alias_out_max;    /* what the client allows and we use; 0: none */
+    struct filter_job *filter_job; /* while PAUSE_FILTERS; subscribe.c */
+    uint64_t blocked_since_ms;     /* while stream.blocked: the socket has taken nothing since */
+    uint64_t resume_ms;            /* a rate limit holds reading until then; 0: no */
+    uint16_t alias_out_max;        /* what the client allows and we use; 0: none */
 };
 
 /* Kept small: there is one for every idle client (docs/benchmarks.md). */
@@ -98,7 +100,7 @@ struct connection {
     uint32_t partial_capacity;
     struct timer timer;         /* CONNECT must come, keep alive, a blocked send, a rate limit, lingering */
     uint64_t sequence;          /* rises on one worker; for listing */
-    uint32_t received_ms;       /* low bits of the clock when something last came */
+    uint32_t received_ms;       /* low bits of the clock: the last whole packet, or enough of a large one */
     uint32_t connected_at_s;    /* monotonic clock */
     uint32_t client_packet_max; /* bytes; the client's Maximum Packet Size */
     uint32_t keep_alive_ms;     /* silence that ends the connection; 0: off */
@@ -116,8 +118,9 @@ struct connection {
     bool handing_over : 1;
     bool is_ready : 1; /* in the ready list, or in the queue of handshakes */
     bool in_handshakes : 1;
-    bool overloaded : 1; /* over force_shutdown_policy: to be closed in the next turn */
-    bool peer_reset : 1; /* the kernel said so; there may still be bytes to read */
+    bool overloaded : 1;   /* over force_shutdown_policy: to be closed in the next turn */
+    bool peer_reset : 1;   /* the kernel said so; there may still be bytes to read */
+    uint32_t progress_len; /* of the unfinished packet, bytes that had come at received_ms */
 };
 
 #define LIST_MARKS_MAX 16 /* listings that are under way at once; a further one takes the place of the oldest */
@@ -139,6 +142,9 @@ struct channel_worker {
     struct connection *handshakes_head; /* wait for their turn to compute a step of a handshake, in order */
     struct connection *handshakes_tail;
     struct work ready_work;
+    struct filter_job *filter_jobs; /* subscribe.c: packets with very many filters, next one first */
+    struct filter_job *filter_jobs_last;
+    struct work filter_work;
     uint64_t last_sequence;
     struct list_mark marks[LIST_MARKS_MAX]; /* clients.c */
     uint64_t slice_count;                   /* of listings */
@@ -213,6 +219,8 @@ void connection_hand_over_now(struct connection *connection);
 /* Takes `count` tokens; milliseconds to wait when there are not enough (they are owed then). */
 uint64_t token_bucket_take(struct token_bucket *bucket, double count, uint64_t now_ms);
 void connection_start_timer(struct connection *connection);
+/* Ends a pause; the connection reads on in the next turn when it was the last cause. */
+void connection_unpause(struct connection *connection, enum pause_cause cause);
 /* Lets the connection read on in the next turn. */
 void connection_make_ready(struct connection *connection);
 /* The same, behind those whose handshakes wait for a turn already. */
@@ -235,6 +243,8 @@ enum handled channel_on_ack(struct connection *connection, const struct mqtt_fra
 /* subscribe.c */
 enum handled channel_on_subscribe(struct connection *connection, const struct mqtt_subscribe *subscribe);
 enum handled channel_on_unsubscribe(struct connection *connection, const struct mqtt_subscribe *unsubscribe);
+/* The connection ends: what it still has to be served of a packet with very many filters is left out. None is fine. */
+void channel_cancel_filters(struct connection *connection);
 /* deliver.c */
 extern const struct session_link_ops channel_link_ops;
 void channel_send_ack(struct connection *connection, enum mqtt_type type, uint16_t packet_id, enum reason_code code);

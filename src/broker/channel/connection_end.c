@@ -72,6 +72,7 @@ static void end(struct connection *connection, const char *reason, bool drop_wil
     struct worker *worker = connection->worker->host.worker;
 
     connection->handing_over = false;
+    channel_cancel_filters(connection);
     leave_session(connection, drop_will);
     if (connection->extras != NULL)
         worker_wait_cancel(&connection->extras->waiter);

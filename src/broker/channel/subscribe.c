@@ -1,5 +1,11 @@
 /*
  * subscribe: SUBSCRIBE and UNSUBSCRIBE. Each filter gets its own answer: a refused one does not touch the others.
+ *
+ * A packet of some hundred filters is served at once. A larger one, of up to max_packet_size, would hold the worker for
+ * a tenth of a second: its filters are copied and wait in the worker's queue of such packets, which serves some hundreds in
+ * each turn and takes its packets in rotation. The connection is not read meanwhile, so its packets keep their order. The
+ * answer goes out when all filters are done, and the retained messages after it. A connection that ends in the
+ * middle leaves the session with the filters that were done.
  */
 #include "broker/channel/connection.h"
 
@@ -10,7 +16,15 @@
 #include "mqtt/message.h"
 #include "mqtt/topic.h"
 
+#include <errno.h>
 #include <stdlib.h>
+
+#define FILTERS_PER_TURN                                                                                               \
+    256u /* of packets with more than that, of all of a worker's clients: under half a millisecond */
+
+/* Levels of a filter where max_topic_levels is 0. No topic in use comes near it, and a filter of 64 KB with a node of the
+ * router's tree for every second byte would cost megabytes. Refused like any filter over max_topic_levels. */
+#define FILTER_LEVELS_MAX 1024u
 
 /* One filter of the packet, checked. */
 struct request {
@@ -54,8 +68,9 @@ static void adjust_options(const struct connection *connection, struct mqtt_subs
 static enum reason_code check_filter(const struct connection *connection, const struct mqtt_shared_filter *filter)
 {
     const struct zone_capabilities *caps = &connection->zone->caps;
+    uint32_t levels_max = caps->max_topic_levels > 0 ? caps->max_topic_levels : FILTER_LEVELS_MAX;
 
-    if (caps->max_topic_levels > 0 && mqtt_topic_level_count(filter->filter) > caps->max_topic_levels)
+    if (filter->filter.len >= levels_max && mqtt_topic_level_count(filter->filter) > levels_max)
         return REASON_TOPIC_FILTER_INVALID;
     if (filter->group.data != NULL && !caps->shared_subscription)
         return REASON_SHARED_SUBSCRIPTIONS_NOT_SUPPORTED;
@@ -173,67 +188,29 @@ static enum reason_code serve_filter(struct connection *connection, struct slice
 #define WAS_GRANTED 1u
 #define WAS_NEW 2u
 
-/* Retained messages for all filters that were granted. */
-static void send_all_retained(struct connection *connection, const struct mqtt_subscribe *subscribe,
-                              uint32_t subscription_id, const uint8_t *outcomes)
-{
-    struct mqtt_subscription_options options;
-    struct slice filters = subscribe->filters, text;
-    enum reason_code code;
+/* What a packet asks for and how far that has come. */
+struct filter_service {
+    enum mqtt_type type; /* MQTT_SUBSCRIBE or MQTT_UNSUBSCRIBE */
+    uint16_t packet_id;
+    bool answered; /* SUBACK is out; retained messages come next */
+    uint32_t subscription_id;
+    uint32_t count;
+    uint32_t done;        /* of them, before or after the answer */
+    struct slice filters; /* borrowed */
+    struct slice left;    /* behind the done ones */
+    uint8_t *codes;       /* `count` of them */
+    uint8_t *outcomes;    /* of SUBSCRIBE: WAS_ */
+};
 
-    for (uint32_t i = 0; mqtt_filter_next(&filters, &text, &options); i++) {
-        struct request request = {.options = options};
-        if ((outcomes[i] & WAS_GRANTED) == 0)
-            continue;
-        parse_filter(text, &request.filter, &code);
-        adjust_options(connection, &request.options);
-        if (mount(connection, &request))
-            queue_retained(connection, &request, subscription_id, (outcomes[i] & WAS_NEW) != 0);
-        free(request.mounted);
-    }
-    session_drain(connection->link.session);
-}
-
-/* `codes` and `outcomes` have room for all filters. */
-static void serve_filters(struct connection *connection, const struct mqtt_subscribe *subscribe, uint8_t *codes,
-                          uint8_t *outcomes)
-{
-    uint32_t subscription_id = mqtt_properties_have(&subscribe->properties, MQTT_PROP_SUBSCRIPTION_IDENTIFIER)
-                                   ? subscribe->properties.subscription_id
-                                   : 0;
-    struct mqtt_subscription_options options;
-    struct slice filters = subscribe->filters, text;
-    struct request request;
-
-    for (uint32_t i = 0; mqtt_filter_next(&filters, &text, &options); i++) {
-        bool is_new = false;
-        codes[i] = (uint8_t)serve_filter(connection, text, options, subscription_id, &request, &is_new);
-        outcomes[i] = codes[i] >= REASON_UNSPECIFIED_ERROR ? 0 : (uint8_t)(WAS_GRANTED | (is_new ? WAS_NEW : 0));
-        free(request.mounted);
-    }
-    send_suback(connection, MQTT_SUBACK, subscribe->packet_id, codes, subscribe->filter_count);
-    if (connection_open(connection))
-        send_all_retained(connection, subscribe, subscription_id, outcomes);
-}
-
-enum handled channel_on_subscribe(struct connection *connection, const struct mqtt_subscribe *subscribe)
-{
-    enum reason_code code;
-    const char *error;
-    uint8_t *codes;
-
-    code = check_filters(subscribe->filters, true, connection->version >= MQTT_V5, &error);
-    if (code != REASON_SUCCESS)
-        return connection_refuse(connection, code, error);
-    codes = calloc(subscribe->filter_count, 2);
-    if (codes == NULL) {
-        connection_close(connection, REASON_IMPLEMENTATION_SPECIFIC_ERROR, "enomem");
-        return HANDLED_STOP;
-    }
-    serve_filters(connection, subscribe, codes, codes + subscribe->filter_count);
-    free(codes);
-    return connection_open(connection) ? HANDLED : HANDLED_STOP;
-}
+/* A packet that takes more than a turn. In the worker's queue. */
+struct filter_job {
+    struct filter_job *next;
+    struct filter_job *prev;
+    struct connection *connection; /* NULL: it ended while the job was being run */
+    bool running;
+    struct filter_service service;
+    uint8_t bytes[]; /* its filters, codes and outcomes */
+};
 
 static enum reason_code unsubscribe_one(struct connection *connection, struct slice text)
 {
@@ -256,26 +233,214 @@ static enum reason_code unsubscribe_one(struct connection *connection, struct sl
     return REASON_SUCCESS;
 }
 
+/* Retained messages for the next `most` filters, as far as they were granted. */
+static void request_retained(struct connection *connection, struct filter_service *service, uint32_t most)
+{
+    struct mqtt_subscription_options options;
+    enum reason_code code;
+    struct slice text;
+
+    for (; most > 0 && mqtt_filter_next(&service->left, &text, &options); most--) {
+        struct request request = {.options = options};
+        uint8_t outcome = service->outcomes[service->done++];
+        if ((outcome & WAS_GRANTED) == 0)
+            continue;
+        parse_filter(text, &request.filter, &code);
+        adjust_options(connection, &request.options);
+        if (mount(connection, &request))
+            queue_retained(connection, &request, service->subscription_id, (outcome & WAS_NEW) != 0);
+        free(request.mounted);
+    }
+    session_drain(connection->link.session);
+}
+
+static void subscribe_some(struct connection *connection, struct filter_service *service, uint32_t most)
+{
+    struct mqtt_subscription_options options;
+    struct request request;
+    struct slice text;
+
+    for (; most > 0 && mqtt_filter_next(&service->left, &text, &options); most--) {
+        bool is_new = false;
+        enum reason_code code = serve_filter(connection, text, options, service->subscription_id, &request, &is_new);
+        service->codes[service->done] = (uint8_t)code;
+        service->outcomes[service->done++] = code >= REASON_UNSPECIFIED_ERROR
+                                                 ? 0
+                                                 : (uint8_t)(WAS_GRANTED | (is_new ? WAS_NEW : 0));
+        free(request.mounted);
+    }
+}
+
+static void unsubscribe_some(struct connection *connection, struct filter_service *service, uint32_t most)
+{
+    struct slice text;
+
+    for (; most > 0 && mqtt_filter_next(&service->left, &text, NULL); most--)
+        service->codes[service->done++] = (uint8_t)unsubscribe_one(connection, text);
+}
+
+/* Serves the next `most` filters and answers after the last one. True: all is done. Look whether the connection is still open. */
+static bool serve(struct connection *connection, struct filter_service *service, uint32_t most)
+{
+    bool is_subscribe = service->type == MQTT_SUBSCRIBE;
+
+    if (service->answered)
+        request_retained(connection, service, most);
+    else if (is_subscribe)
+        subscribe_some(connection, service, most);
+    else
+        unsubscribe_some(connection, service, most);
+    if (service->done < service->count)
+        return false;
+    if (service->answered)
+        return true;
+    send_suback(connection, is_subscribe ? MQTT_SUBACK : MQTT_UNSUBACK, service->packet_id, service->codes,
+                service->count);
+    service->answered = true;
+    service->done = 0;
+    service->left = service->filters;
+    return !is_subscribe;
+}
+
+static void queue_push(struct channel_worker *host, struct filter_job *job)
+{
+    job->next = NULL;
+    job->prev = host->filter_jobs_last;
+    if (job->prev != NULL)
+        job->prev->next = job;
+    else
+        host->filter_jobs = job;
+    host->filter_jobs_last = job;
+}
+
+static void queue_remove(struct channel_worker *host, struct filter_job *job)
+{
+    if (job->prev != NULL)
+        job->prev->next = job->next;
+    else
+        host->filter_jobs = job->next;
+    if (job->next != NULL)
+        job->next->prev = job->prev;
+    else
+        host->filter_jobs_last = job->prev;
+}
+
+void channel_cancel_filters(struct connection *connection)
+{
+    struct filter_job *job = connection->extras == NULL ? NULL : connection->extras->filter_job;
+
+    if (job == NULL)
+        return;
+    connection->extras->filter_job = NULL;
+    job->connection = NULL;
+    if (job->running)
+        return; /* run_filters() frees it */
+    queue_remove(connection_host(connection), job);
+    free(job);
+}
+
+/* A turn's share of the packet that is next. */
+static void run_filters(struct worker *worker, struct work *work)
+{
+    struct channel_worker *host = CONTAINER_OF(work, struct channel_worker, filter_work);
+    struct filter_job *job = host->filter_jobs;
+
+    if (job == NULL)
+        return;
+    queue_remove(host, job);
+    job->running = true;
+    bool done = serve(job->connection, &job->service, FILTERS_PER_TURN);
+    job->running = false;
+    if (job->connection != NULL && !done) {
+        queue_push(host, job);
+    } else {
+        if (job->connection != NULL) {
+            job->connection->extras->filter_job = NULL;
+            connection_unpause(job->connection, PAUSE_FILTERS);
+        }
+        free(job);
+    }
+    if (host->filter_jobs != NULL)
+        worker_run_later(worker, work);
+}
+
+/* Serves the packet from the next turn on. -ENOMEM. */
+static int serve_later(struct connection *connection, const struct filter_service *service)
+{
+    struct channel_worker *host = connection_host(connection);
+    struct connection_extras *extras = connection_extras_get(connection);
+    size_t len = service->filters.len;
+    struct filter_job *job = extras == NULL ? NULL : malloc(sizeof(*job) + len + 2 * (size_t)service->count);
+
+    if (job == NULL)
+        return -ENOMEM;
+    ASSERT(extras->filter_job == NULL); /* it is not read while there is one */
+    memcpy(job->bytes, service->filters.data, len);
+    job->connection = connection;
+    job->running = false;
+    job->service = *service;
+    job->service.filters = job->service.left = slice_make(job->bytes, len);
+    job->service.codes = job->bytes + len;
+    job->service.outcomes = job->service.codes + service->count;
+    extras->filter_job = job;
+    connection->paused |= PAUSE_FILTERS;
+    queue_push(host, job);
+    host->filter_work.run = run_filters;
+    worker_run_later(connection->worker->host.worker, &host->filter_work);
+    return 0;
+}
+
+static enum handled start(struct connection *connection, const struct filter_service *service)
+{
+    uint8_t codes[2 * FILTERS_PER_TURN];
+    struct filter_service now = *service;
+
+    if (service->count > FILTERS_PER_TURN) {
+        if (serve_later(connection, service) < 0)
+            connection_close(connection, REASON_IMPLEMENTATION_SPECIFIC_ERROR, "enomem");
+    } else {
+        now.left = now.filters;
+        now.codes = codes;
+        now.outcomes = codes + now.count;
+        while (connection_open(connection) && !serve(connection, &now, FILTERS_PER_TURN))
+            continue;
+    }
+    return connection_open(connection) ? HANDLED : HANDLED_STOP;
+}
+
+enum handled channel_on_subscribe(struct connection *connection, const struct mqtt_subscribe *subscribe)
+{
+    struct filter_service service = {
+        .type = MQTT_SUBSCRIBE,
+        .packet_id = subscribe->packet_id,
+        .filters = subscribe->filters,
+        .count = subscribe->filter_count,
+        .subscription_id = mqtt_properties_have(&subscribe->properties, MQTT_PROP_SUBSCRIPTION_IDENTIFIER)
+                               ? subscribe->properties.subscription_id
+                               : 0,
+    };
+    const char *error;
+    enum reason_code code = check_filters(subscribe->filters, true, connection->version >= MQTT_V5, &error);
+
+    if (code != REASON_SUCCESS)
+        return connection_refuse(connection, code, error);
+    return start(connection, &service);
+}
+
 enum handled channel_on_unsubscribe(struct connection *connection, const struct mqtt_subscribe *unsubscribe)
 {
-    uint8_t *codes = calloc(unsubscribe->filter_count, 1);
-    struct slice filters = unsubscribe->filters, text;
-    enum reason_code code;
+    struct filter_service service = {
+        .type = MQTT_UNSUBSCRIBE,
+        .packet_id = unsubscribe->packet_id,
+        .filters = unsubscribe->filters,
+        .count = unsubscribe->filter_count,
+    };
     const char *error;
+    enum reason_code code = check_filters(unsubscribe->filters, false, false, &error);
 
-    if (codes == NULL) {
-        connection_close(connection, REASON_IMPLEMENTATION_SPECIFIC_ERROR, "enomem");
-        return HANDLED_STOP;
-    }
-    code = check_filters(filters, false, false, &error);
     if (code != REASON_SUCCESS) {
-        free(codes);
         metric_add(METRIC_PACKETS_UNSUBSCRIBE_ERROR, 1);
         return connection_refuse(connection, code, error);
     }
-    for (uint32_t i = 0; mqtt_filter_next(&filters, &text, NULL); i++)
-        codes[i] = (uint8_t)unsubscribe_one(connection, text);
-    send_suback(connection, MQTT_UNSUBACK, unsubscribe->packet_id, codes, unsubscribe->filter_count);
-    free(codes);
-    return HANDLED;
+    return start(connection, &service);
 }

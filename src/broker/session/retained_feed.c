@@ -248,6 +248,15 @@ bool retained_feed_ended(const struct retained_feed *feed)
     return feed->first == feed->count && feed->pending == NULL;
 }
 
+uint32_t retained_feed_drop(struct retained_feed *feed, uint32_t most)
+{
+    uint32_t count = 0;
+
+    for (; feed->pending != NULL && count < most; count++)
+        pending_end(feed, feed->pending);
+    return count;
+}
+
 void retained_feed_free(struct retained_feed *feed)
 {
     if (feed == NULL)

@@ -50,6 +50,8 @@ bool retained_feed_peek(struct retained_feed *feed, const struct retained_source
 void retained_feed_pop(struct retained_feed *feed);
 /* Nothing is left: free it. */
 bool retained_feed_ended(const struct retained_feed *feed);
+/* Cancels up to `most` subscriptions that wait; how many. For taking a large feed down in slices. */
+uint32_t retained_feed_drop(struct retained_feed *feed, uint32_t most);
 /* Drops what is left. NULL is fine. */
 void retained_feed_free(struct retained_feed *feed);
 

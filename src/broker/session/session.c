@@ -21,6 +21,9 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
+#define END_AT_ONCE_MAX 64u /* subscriptions; a session with more of them is taken down in slices, in later turns */
+#define END_SLICE 512u /* subscriptions of ended sessions taken down in one turn of a worker: less than a millisecond */
+
 static uint64_t now_of(const struct session *session)
 {
     return worker_now_ms(session->host->worker);
@@ -152,38 +155,117 @@ static void free_session(void *object)
     free(object);
 }
 
-/* Ends all subscriptions; the shared ones among them are remembered as far as memory allows. */
-static struct shared_targets drop_subscriptions(struct session *session)
+/* The shared subscriptions of a session whose queue may hold messages for them, as far as memory allows. */
+static struct shared_targets find_shared(const struct session *session)
 {
     struct shared_targets targets = {0};
 
-    if (session->flow != NULL && session->flow->mqueue.count > 0)
-        targets.items = malloc(session->subscriptions.count * sizeof(*targets.items) + 1);
-    while (session->subscriptions.count > 0) {
-        struct subscription *subscription = pointer_list_get(&session->subscriptions, session->subscriptions.count - 1);
-        if (targets.items != NULL && subscription->is_shared)
+    if (!session->has_shared || session->flow == NULL || session->flow->mqueue.count == 0)
+        return targets;
+    targets.items = malloc(session->subscriptions.count * sizeof(*targets.items) + 1);
+    for (uint32_t i = 0; i < session->subscriptions.count && targets.items != NULL; i++) {
+        const struct subscription *subscription = pointer_list_get(&session->subscriptions, i);
+        if (subscription->is_shared)
             targets.items[targets.count++] = subscription->shared;
-        subscription_remove(subscription);
     }
     return targets;
 }
 
-static void drop_contents(struct session *session)
+/* Ends up to `most` subscriptions. How many. */
+static uint32_t drop_subscriptions(struct session *session, uint32_t most)
 {
-    struct shared_targets targets = drop_subscriptions(session);
+    uint32_t count = 0;
+
+    for (; session->subscriptions.count > 0 && count < most; count++)
+        subscription_remove(pointer_list_get(&session->subscriptions, session->subscriptions.count - 1));
+    return count;
+}
+
+/* Hands queued shared messages on and frees the rest. Returns what is left of the retained messages, or NULL. */
+static struct retained_feed *drop_flow(struct session *session, const struct shared_targets *targets)
+{
     struct session_flow *flow = session->flow;
+    struct retained_feed *feed = NULL;
 
     if (flow != NULL) {
-        session_redispatch_shared(session, &targets);
+        feed = flow->retained;
+        session_redispatch_shared(session, targets);
         inflight_fini(&flow->inflight);
         mqueue_fini(&flow->mqueue);
         awaiting_rel_fini(&flow->awaiting_rel);
-        retained_feed_free(flow->retained);
         worker_run_cancel(session->host->worker, &flow->work);
         free(flow);
     }
     session->flow = NULL;
+    return feed;
+}
+
+/* Takes down up to `most` subscriptions, and filters that wait for retained messages, of ended sessions. */
+static void take_down(struct session_host *host, uint32_t most)
+{
+    while (host->ending != NULL && most > 0) {
+        struct session *session = host->ending;
+        most -= drop_subscriptions(session, most);
+        if (session->ending_feed != NULL)
+            most -= retained_feed_drop(session->ending_feed, most);
+        if (most == 0)
+            return; /* perhaps nothing is left of it, as the next turn finds out */
+        retained_feed_free(session->ending_feed);
+        host->ending = session->ending_next;
+        rcu_retire(session, free_session);
+    }
+    if (host->ending == NULL)
+        host->ending_last = NULL;
+}
+
+static void run_take_down(struct worker *worker, struct work *work)
+{
+    struct session_host *host = CONTAINER_OF(work, struct session_host, ending_work);
+
+    take_down(host, END_SLICE);
+    if (host->ending != NULL)
+        worker_run_later(worker, work);
+}
+
+static void take_down_later(struct session *session, struct retained_feed *feed)
+{
+    struct session_host *host = session->host;
+
+    session->ending_next = NULL;
+    session->ending_feed = feed;
+    if (host->ending_last != NULL)
+        host->ending_last->ending_next = session;
+    else
+        host->ending = session;
+    host->ending_last = session;
+    host->ending_work.run = run_take_down;
+    worker_run_later(host->worker, &host->ending_work);
+}
+
+void session_host_finish(struct session_host *host)
+{
+    while (host->ending != NULL)
+        take_down(host, UINT32_MAX);
+    worker_run_cancel(host->worker, &host->ending_work);
+}
+
+/* Subscriptions, queues and what is in flight. True when the memory of the session may go. */
+static bool drop_contents(struct session *session)
+{
+    struct shared_targets targets = find_shared(session);
+    bool at_once = session->subscriptions.count <= END_AT_ONCE_MAX;
+    struct retained_feed *feed;
+
+    if (at_once)
+        drop_subscriptions(session, END_AT_ONCE_MAX);
+    feed = drop_flow(session, &targets);
     free(targets.items);
+    session_publish_will(session); /* not to the session itself */
+    if (at_once)
+        retained_feed_free(feed);
+    else
+        take_down_later(session, feed);
+    return at_once;
 }
 
 void session_end(struct session *session, const char *reason)
@@ -201,11 +283,10 @@ void session_end(struct session *session, const char *reason)
         rcu_table_remove(host->registry, session_hash_of(session_client_id(session)), session);
     session->registered = false;
     subscriptions_set_online(session, false);
-    drop_contents(session);
-    session_publish_will(session);
     log_client(LOG_LEVEL_DEBUG, session_client_id(session), NULL, "[Session] ended: %s", reason);
     session_set_expiry(session, 0);
     atomic_fetch_sub_explicit(&host->session_count, 1, memory_order_relaxed);
     stat_add(STAT_SESSIONS, -1);
-    rcu_retire(session, free_session);
+    if (drop_contents(session))
+        rcu_retire(session, free_session);
 }

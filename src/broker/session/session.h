@@ -7,6 +7,9 @@
  *   session_new() ─► attached ◄──session_attach()── detached ─► session_end()
  *                       └──session_detach()────────────┘  (expiry, clean start, kick of an absent client)
  *
+ * An end with very many subscriptions takes them down in slices, a bounded number in each turn of the worker; the client ID
+ * is free at once, and nothing is delivered to the ended session meanwhile.
+ *
  * Memory is freed after a grace period, since other threads find sessions in the registry and compare client IDs.
  * Thread: owner, unless a function says otherwise.
  */
@@ -83,18 +86,25 @@ struct session {
     struct session_flow *flow;         /* NULL: not needed yet */
     struct message *will;              /* NULL: none */
     struct timer timer;                /* the earliest of the deadlines below */
-    uint64_t expires_at_ms;            /* while detached; UINT64_MAX: never */
-    uint64_t will_at_ms;               /* while detached; UINT64_MAX: no will waits */
-    uint64_t deliver_count;            /* messages handed to the connection, also again */
-    uint32_t created_at_s;             /* wall clock */
-    uint32_t expiry_interval_s;        /* UINT32_MAX: never */
+    union {
+        uint64_t expires_at_ms;      /* while detached; UINT64_MAX: never */
+        struct session *ending_next; /* in the host's list, once ended */
+    };
+    union {
+        uint64_t will_at_ms;               /* while detached; UINT64_MAX: no will waits */
+        struct retained_feed *ending_feed; /* once in the host's list; NULL: none */
+    };
+    uint64_t deliver_count;     /* messages handed to the connection, also again */
+    uint32_t created_at_s;      /* wall clock */
+    uint32_t expiry_interval_s; /* UINT32_MAX: never */
     uint32_t will_delay_s;
     uint16_t window; /* unacknowledged messages at most, 1..65,535 */
     uint8_t version; /* enum mqtt_version of the last connection */
     bool clean_start : 1;
     bool registered : 1; /* in the registry */
     bool ended : 1;
-    bool draining : 1; /* in session_drain(): no second time */
+    bool draining : 1;   /* in session_drain(): no second time */
+    bool has_shared : 1; /* has, or once had, a shared subscription */
     uint16_t client_id_len;
     uint8_t client_id[];
 };
@@ -134,6 +144,9 @@ void session_detach(struct session *session, bool drop_will);
 /* Ends the session: subscriptions and registration go, a will that waits is published, the memory is retired.
  * An attached link is left without session and not closed. `reason` is a static word for the log. */
 void session_end(struct session *session, const char *reason);
+
+/* Takes down what is left of all ended sessions of this worker. Thread: control, after the workers have stopped. */
+void session_host_finish(struct session_host *host);
 
 /* A message for one subscription of this session: `item` borrows the message's reference, and `item.qos` is what the
  * subscription grants. Sends, queues or drops (counted). Takes references through host->refs_taken: see dispatch.h. */

@@ -139,10 +139,13 @@ static void guard_queue(struct session *session, const struct message *dispatche
 /* Queues the item of a dispatch. */
 static void enqueue(struct session *session, const struct delivery_item *item)
 {
-    struct session_flow *flow = session_flow_get(session);
+    struct session_flow *flow;
     struct delivery_item dropped;
     uint32_t expired;
 
+    if (UNLIKELY(session->ended))
+        return; /* its subscriptions are still being taken down */
+    flow = session_flow_get(session);
     if (flow == NULL ||
         mqueue_push_take(&flow->mqueue, &session->zone->session, item, now_of(session), &dropped, &expired) < 0) {
         metric_add(METRIC_MESSAGES_DROPPED_NO_MEMORY, 1);

@@ -41,6 +41,9 @@ struct session_host {
     uint32_t retained_used;         /* see struct retained_source; zero at each turn's beginning */
     uint32_t share_number;          /* of the last shared subscription made; see struct shared_target */
     int32_t refs_taken;             /* references to the message being dispatched, not added yet */
+    struct session *ending;         /* ended, with subscriptions still to be taken down, oldest first */
+    struct session *ending_last;
+    struct work ending_work;
 };
 
 #endif

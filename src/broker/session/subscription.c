@@ -255,6 +255,7 @@ static int join_group(struct session *session, struct subscription *subscription
         return -ENOMEM;
     }
     subscription->shared = target;
+    session->has_shared = true;
     stat_add(STAT_SUBSCRIPTIONS_SHARED, 1);
     return 0;
 }
@@ -346,7 +347,7 @@ void subscription_remove(struct subscription *subscription)
 
 void subscriptions_set_online(struct session *session, bool online)
 {
-    for (uint32_t i = 0; i < session->subscriptions.count; i++) {
+    for (uint32_t i = 0; session->has_shared && i < session->subscriptions.count; i++) {
         struct subscription *subscription = pointer_list_get(&session->subscriptions, i);
         if (subscription->is_shared)
             atomic_store_explicit(&subscription->shared->member.online, online, memory_order_relaxed);
@@ -386,16 +387,24 @@ void subscriber_list_deliver(struct session_host *host, struct subscriber_list *
     }
 }
 
+bool shared_target_ended(struct shared_target *target)
+{
+    if (target->subscription != NULL && UNLIKELY(target->subscription->session->ended))
+        subscription_remove(target->subscription); /* the target itself stays until its readers are done */
+    return target->subscription == NULL;
+}
+
 void shared_target_deliver(struct session_host *host, struct shared_target *target, struct message *message,
                            bool want_room, uint32_t attempt)
 {
-    struct subscription *subscription = target->subscription;
+    struct subscription *subscription;
 
-    if (subscription == NULL) {
+    if (UNLIKELY(shared_target_ended(target))) {
         host->ops->redispatch_lost(host, slice_make(target->text, target->name_len),
                                    slice_make(target->text + target->name_len, target->filter_len), message);
         return;
     }
+    subscription = target->subscription;
     if (want_room && attempt + 1 < share_group_member_count(target->group) &&
         !session_has_room(subscription->session)) {
         host->ops->redispatch(host, target, message, attempt + 1);

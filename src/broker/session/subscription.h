@@ -69,6 +69,9 @@ void subscription_remove(struct subscription *subscription);
 /* The filter text, without share prefix, with mountpoint; valid as long as the subscription. */
 struct slice subscription_filter(const struct subscription *subscription);
 
+/* Has this shared subscription ended? One whose session has ended is taken out of its group now. */
+bool shared_target_ended(struct shared_target *target);
+
 /* Tells pickers whether the session's client is connected. */
 void subscriptions_set_online(struct session *session, bool online);
 

@@ -35,6 +35,18 @@ def drip(sockets: list, data: bytes, timeout: float = 20.0):
     assert not left, f"{len(left)} of {len(sockets)} slow connections are still open"
 
 
+def drip_inside(wires: list, data: bytes):
+    """The same inside of the layers: each byte is a record and a frame of its own."""
+    at = 0
+    while wires:
+        for wire in wires:
+            wire.try_send(data[at : at + 1])
+        at += 1
+        assert at < 200, f"{len(wires)} slow connections are still open"
+        pace(STEP_S)
+        wires = [wire for wire in wires if not (wire.closed or w.is_over(wire.socket))]
+
+
 def long_connect() -> bytes:
     return p.Connect(unique(), username="u" * 60000).encode(5)
 
@@ -46,15 +58,7 @@ def slow_connect(target):
     if target.transport == "tcp":
         drip([wire.socket for wire in wires], long_connect())
         return
-    # Byte by byte inside of the layers: each is a record and a frame of its own.
-    data, at = long_connect(), 0
-    while wires:
-        for wire in wires:
-            wire.try_send(data[at : at + 1])
-        at += 1
-        assert at < 200, f"{len(wires)} slow connections are still open"
-        pace(STEP_S)
-        wires = [wire for wire in wires if not (wire.closed or w.is_over(wire.socket))]
+    drip_inside(wires, long_connect())
 
 
 @attack(settings={"listener.{transport}.external.handshake_timeout": "2s", **CONNECTION}, peak_bytes=SLOW_PEAK,
@@ -81,12 +85,6 @@ def slow_proxy_header(target):
 
 @attack(peak_bytes=SLOW_PEAK, everywhere=True)
 def slow_publish(target):
-    """PUBLISH packets that declare 1 MB, a byte every 100 ms"""
+    """PUBLISH packets that declare 1 MB, a byte every 100 ms: keep alive counts whole packets, so they end"""
     wires = [target.connect(keepalive=1) for _ in range(target.times(300))]
-    data = b"\x30" + p.varint(900000) + b"\x00\x01a" + bytes(20)
-    for at in range(len(data)):
-        for wire in wires:
-            wire.send(data[at : at + 1])
-        pace(STEP_S)
-    for wire in wires:
-        wire.reset()
+    drip_inside(wires, b"\x30" + p.varint(900000) + b"\x00\x01a" + bytes(200))

@@ -114,6 +114,8 @@ static int tear_down(void **state)
     do
         rcu_table_visit(broker->registry, &cursor, 100, end_session, NULL);
     while (cursor != 0);
+    for (uint32_t i = 0; i < WORKERS; i++)
+        session_host_finish(&broker->workers[i]->host);
     worker_pool_drain(broker->pool); /* before the grace period: deliveries may name what has just ended */
     rcu_barrier_all();
     worker_pool_drain(broker->pool);
@@ -315,6 +317,55 @@ static void a_member_that_is_away_gets_nothing_while_another_is_there(void **sta
     run_turns();
     ASSERT_GOT(there, "m1 m1 m1");
     assert_int_equal(queued_of(away->session), 0);
+}
+
+/* With so many that they are taken down over several turns. */
+static void subscribe_to_groups(struct client *client, uint32_t count)
+{
+    char filter[32];
+
+    for (uint32_t i = 0; i < count; i++) {
+        snprintf(filter, sizeof(filter), "$share/g/t/%u", i);
+        subscribe(client, filter, 1);
+    }
+}
+
+static void an_ended_member_of_many_groups_is_passed_over_at_once(void **state)
+{
+    struct client *ends = connect_client(1, 1), *stays = connect_client(1, 10);
+
+    (void)state;
+    subscribe_to_groups(ends, 2000);
+    subscribe(stays, "$share/g/t/7", 1);
+    session_detach(ends->session, false);
+    session_detach(stays->session, false); /* nobody is there: then absent members are picked too */
+    session_end(ends->session, "gone");
+    for (int i = 0; i < 4; i++)
+        message_unref(publish(1, "t/7", "m", 1, true));
+    assert_int_equal(queued_of(stays->session), 4);
+    message_unref(publish(1, "t/8", "m", 1, true)); /* only the ended one was there */
+    message_unref(publish(1, "t/8", "m", 1, false));
+    run_turns();
+    run_turns();
+    ASSERT_GOT(ends, "");
+    message_unref(publish(0, "t/1999", "m", 1, false));
+}
+
+static void what_an_ending_member_of_many_groups_had_not_sent_goes_to_the_others(void **state)
+{
+    struct client *ends = connect_client(1, 1), *stays = connect_client(2, 10);
+
+    (void)state;
+    subscribe_to_groups(ends, 2000);
+    for (int i = 0; i < 3; i++)
+        message_unref(publish(0, "t/7", (char[]){(char)('a' + i), '\0'}, 1, true));
+    run_turns();
+    ASSERT_GOT(ends, "a1");
+    assert_int_equal(queued_of(ends->session), 2);
+    subscribe(stays, "$share/g/t/7", 1);
+    session_end(ends->session, "gone");
+    run_turns();
+    ASSERT_GOT(stays, "b1 c1");
 }
 
 static void what_an_ending_member_had_not_sent_goes_to_the_others(void **state)
@@ -593,6 +644,8 @@ int main(void)
         TEST(more_matches_than_expected_are_all_served),
         TEST(a_group_spreads_its_messages_over_all_workers),
         TEST(a_member_that_is_away_gets_nothing_while_another_is_there),
+        TEST(an_ended_member_of_many_groups_is_passed_over_at_once),
+        TEST(what_an_ending_member_of_many_groups_had_not_sent_goes_to_the_others),
         TEST(what_an_ending_member_had_not_sent_goes_to_the_others),
         TEST(a_message_on_its_way_to_a_member_that_ends_is_not_lost),
         TEST_ACK(with_dispatch_ack_a_member_with_room_is_found),

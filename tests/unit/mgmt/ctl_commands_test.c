@@ -490,12 +490,16 @@ static void wrong_words_show_the_usage(void **state)
         run_line(fixture, lines[i]);
         assert_int_equal(fixture->status, 1);
         assert_non_null(strstr(fixture->out, lines[i][0] == 'c' ? "clients list  " : "listeners stop  "));
+        assert_non_null(strstr(fixture->out, lines[i][0] == 'c'
+                                                 ? "emqx_ctl clients: arguments are missing or wrong\n"
+                                                 : "missing or wrong; see: emqx_ctl listeners --help\n"));
     }
     run_line(fixture, "broker zzz");
     expect(fixture, 1,
            "broker                                          # Show broker version, uptime and description\n"
            "broker stats                                    # Show broker statistics of clients, topics, subscribers\n"
-           "broker metrics                                  # Show broker metrics\n");
+           "broker metrics                                  # Show broker metrics\n"
+           "emqx_ctl broker: arguments are missing or wrong\n");
 }
 
 static void a_view_that_cannot_answer_fails_the_command(void **state)

@@ -180,6 +180,37 @@ static void a_small_capacity_loses_nothing(void **state)
     free(got);
 }
 
+/* A read that gets all it asked for ends within a record, and the next one finds nothing. */
+static void a_beginning_of_a_record_waits_for_its_end(void **state)
+{
+    static uint8_t wire[40000], got[20000];
+    uint8_t *bytes = make_pattern(32768);
+    size_t written;
+
+    (void)state;
+    for (size_t v = 0; v < ARRAY_COUNT(versions); v++) {
+        SSL_CTX *client_context = client_context_make(NULL, versions[v], versions[v]);
+        struct pair pair;
+
+        pair_init(&pair, &pool, context, client_context);
+        assert_true(pair_handshake(&pair));
+        assert_int_equal(SSL_write_ex(pair.client, bytes, 32768, &written), 1);
+        ssize_t len = recv(pair.stream.watch.fd, wire, sizeof(wire), 0); /* two records on their way */
+        assert_true(len > 32768);
+        assert_int_equal(send(pair.client_fd, wire, sizeof(got), 0), sizeof(got));
+        assert_int_equal(stream_read(&pool, &pair.stream, got, sizeof(got)), 16384);
+        assert_memory_equal(got, bytes, 16384);
+        assert_int_equal(stream_read(&pool, &pair.stream, got, sizeof(got)), -EAGAIN);
+        assert_int_equal(send(pair.client_fd, wire + sizeof(got), (size_t)len - sizeof(got), 0),
+                         len - (ssize_t)sizeof(got));
+        assert_int_equal(stream_read(&pool, &pair.stream, got, sizeof(got)), 16384);
+        assert_memory_equal(got, bytes + 16384, 16384);
+        pair_fini(&pair);
+        SSL_CTX_free(client_context);
+    }
+    free(bytes);
+}
+
 /* The layer above may read into, and write from, one of the pool's buffers. */
 static void leaves_the_buffer_of_the_layer_above_alone(void **state)
 {
@@ -740,6 +771,7 @@ int main(void)
         cmocka_unit_test(carries_bytes_of_all_sizes_both_ways),
         cmocka_unit_test(works_with_a_cipher_that_is_no_aead),
         cmocka_unit_test(a_small_capacity_loses_nothing),
+        cmocka_unit_test(a_beginning_of_a_record_waits_for_its_end),
         cmocka_unit_test(leaves_the_buffer_of_the_layer_above_alone),
         cmocka_unit_test(a_handshake_in_single_bytes_succeeds),
         cmocka_unit_test(without_budget_a_handshake_waits_for_the_next_turn),

@@ -180,6 +180,7 @@ int fixture_tear_down(void **state)
     do
         rcu_table_visit(fixture->host.registry, &cursor, 100, end_session, NULL);
     while (cursor != 0);
+    session_host_finish(&fixture->host);
     assert_int_equal(fixture->host.session_count, 0);
     assert_int_equal(fixture->host.filters.count, 0);
     assert_int_equal(fixture->host.refs_taken, 0);

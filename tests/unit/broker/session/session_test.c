@@ -3,6 +3,8 @@
  */
 #include "session_fixture.h"
 
+#include <stdio.h>
+
 static uint64_t registered_count(struct fixture *fixture)
 {
     return rcu_table_count(fixture->host.registry);
@@ -329,6 +331,90 @@ static void a_session_is_found_by_others_until_it_ends(void **state)
     assert_true(session->ended);
 }
 
+static void subscribe_to_many(struct session *session, uint32_t count)
+{
+    char filter[16];
+
+    for (uint32_t i = 0; i < count; i++) {
+        snprintf(filter, sizeof(filter), "t/%u", i);
+        fixture_subscribe(session, filter, 1);
+    }
+}
+
+static void the_end_of_very_many_subscriptions_takes_several_turns(void **state)
+{
+    struct fixture *fixture = *state;
+    struct session *session = fixture_session(fixture, "c");
+    uint32_t turns = 0;
+    struct peer peer;
+
+    subscribe_to_many(session, 5000);
+    connect_with_will(fixture, session, &peer, NULL, 0, 0);
+    session_detach(session, true);
+    assert_int_equal(fixture->host.filters.count, 5000);
+    assert_int_equal(registered_count(fixture), 0); /* the client ID is free, and nobody counts it any more */
+    assert_int_equal(fixture->host.session_count, 0);
+    for (uint32_t before = 5000; fixture->host.filters.count > 0; before = fixture->host.filters.count, turns++) {
+        fixture_pass(fixture, 0);
+        assert_in_range(before - fixture->host.filters.count, 1, 1000);
+    }
+    assert_in_range(turns, 5, 5000);
+}
+
+static void an_ended_session_gets_nothing_while_it_is_taken_down(void **state)
+{
+    struct fixture *fixture = *state;
+    struct session *ended = fixture_session(fixture, "c"), *again;
+    struct subscription *left, *new;
+    struct peer peer;
+
+    left = fixture_subscribe(ended, "t/0", 1);
+    subscribe_to_many(ended, 2000);
+    connect_with_will(fixture, ended, &peer, NULL, 0, 0);
+    session_detach(ended, true);
+    again = fixture_session(fixture, "c");
+    new = fixture_subscribe(again, "t/0", 1);
+    assert_ptr_not_equal(new, left);
+    connect_with_will(fixture, again, &peer, NULL, 0, 3600);
+    fixture_deliver(fixture, new, "a", 1); /* to all subscribers of "t/0": the ended session is one still */
+    fixture_deliver(fixture, new, "b", 0);
+    ASSERT_SENT(&peer, "a1:1 b0");
+    for (int i = 0; i < 10; i++)
+        fixture_pass(fixture, 0);
+    assert_int_equal(fixture->host.filters.count, 1);
+    fixture_deliver(fixture, new, "c", 0);
+    ASSERT_SENT(&peer, "c0");
+}
+
+static void sessions_that_end_together_are_taken_down_in_order(void **state)
+{
+    struct fixture *fixture = *state;
+    char id[] = "c0";
+
+    for (int i = 0; i < 5; i++, id[1]++) {
+        struct session *session = fixture_session(fixture, id);
+        subscribe_to_many(session, 1000);
+        session_end(session, "gone");
+    }
+    assert_int_equal(fixture->host.filters.count, 1000);
+    for (int i = 0; i < 20; i++)
+        fixture_pass(fixture, 0);
+    assert_int_equal(fixture->host.filters.count, 0);
+    assert_null(fixture->host.ending);
+}
+
+static void stopping_takes_down_what_is_left(void **state)
+{
+    struct fixture *fixture = *state;
+    struct session *session = fixture_session(fixture, "c");
+
+    subscribe_to_many(session, 5000);
+    session_end(session, "gone");
+    fixture_pass(fixture, 0);
+    session_host_finish(&fixture->host);
+    assert_int_equal(fixture->host.filters.count, 0);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_set_up, fixture_tear_down)
 
 int main(void)
@@ -353,6 +439,10 @@ int main(void)
         TEST(a_queued_copy_goes_to_the_group_through_which_it_came),
         TEST(a_queued_copy_of_a_group_left_before_goes_to_no_other),
         TEST(a_session_is_found_by_others_until_it_ends),
+        TEST(the_end_of_very_many_subscriptions_takes_several_turns),
+        TEST(an_ended_session_gets_nothing_while_it_is_taken_down),
+        TEST(sessions_that_end_together_are_taken_down_in_order),
+        TEST(stopping_takes_down_what_is_left),
     };
 
     return cmocka_run_group_tests_name("session", tests, NULL, NULL);
