@@ -87,6 +87,7 @@
     ROW(CONNECTIONS_MALFORMED, "connections.malformed", "Clients closed: malformed packet or protocol error")          \
     ROW(SESSIONS_TAKEN_OVER, "sessions.taken_over", "Connections closed: the client ID connected again")               \
     ROW(SESSIONS_EXPIRED, "sessions.expired", "Sessions ended by their expiry interval")                               \
+    ROW(SESSIONS_EVICTED, "sessions.evicted", "Sessions ended: broker.max_detached_sessions was reached")              \
     ROW(MAILBOX_CONGESTED, "mailbox.congested", "Times a worker's mailbox reached its limit")                          \
     ROW(LOG_LINES_DROPPED, "log.lines.dropped", "Log lines dropped: the writer could not keep up")                     \
     ROW(LOG_LINES_SUPPRESSED, "log.lines.suppressed", "Log lines left out by a rate limit")

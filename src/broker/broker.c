@@ -37,6 +37,8 @@ static struct broker_worker *broker_worker_new(struct broker *broker, struct wor
     here->host.router = broker->router;
     here->host.registry = broker->registry;
     here->host.retainer = broker->retainer;
+    here->host.absent_count = &broker->absent_count;
+    here->host.absent_max = broker->settings.max_detached_sessions;
     here->broker = broker;
     here->hits_capacity = 64;
     here->hits = malloc(here->hits_capacity * sizeof(*here->hits));

@@ -28,6 +28,7 @@ struct broker_settings {
     bool dispatch_ack;              /* broker.shared_dispatch_ack_enabled */
     uint64_t max_retained_messages; /* 0: unlimited */
     uint64_t max_retained_payload;  /* bytes; 0: unlimited */
+    uint64_t max_detached_sessions; /* 0: unlimited */
 };
 
 #define BROKER_MATCH_CACHE_TOPIC 256
@@ -59,6 +60,7 @@ struct broker {
     struct rcu_table *registry; /* struct session by client ID */
     struct retainer *retainer;
     _Atomic uint64_t connected_count;
+    _Atomic uint64_t absent_count; /* sessions without a connection */
     struct broker_worker *workers[WORKER_COUNT_MAX];
 };
 

@@ -126,6 +126,15 @@ static const struct conf_key broker_keys[] = {
      .ours = true,
      .help =
          "Memory of the messages that wait to be passed to one worker thread. When it is used up, publishers are not read until it is less."},
+    {.name = "broker.max_detached_sessions",
+     .type = CONF_INTEGER,
+     .fallback = "1000000",
+     .example = "1000000",
+     .min = 0,
+     .max = UINT32_MAX,
+     .ours = true,
+     .help =
+         "Sessions whose clients are not connected. When there is one more, a session that was left the longest ago ends. 0 sets no limit."},
     {.name = "broker.max_retained_messages",
      .type = CONF_INTEGER,
      .fallback = "1000000",

@@ -133,8 +133,9 @@
                      "Whether clients' certificates, or all of their chain too, must not be in crl_file."),            \
         TLS_ROW_OURS(TYPE, ".ocsp_file", CONF_STRING, NULL, "external: etc/certs/ocsp.der", NULL, 0, 0,                \
                      "OCSP response (DER) about certfile that is stapled for clients that ask for it."),               \
-        TLS_ROW_OURS(TYPE, ".max_handshakes", CONF_INTEGER, "4096", "external: 4096", NULL, 1, UINT32_MAX,             \
-                     "TLS handshakes at once. Further connections are closed right after they were accepted."),        \
+        TLS_ROW_OURS(                                                                                                  \
+            TYPE, ".max_handshakes", CONF_INTEGER, "4096", "external: 4096", NULL, 1, UINT32_MAX,                      \
+            "TLS handshakes at once. A further one ends the oldest whose client has said nothing, or is refused."),    \
         TLS_ROW_OURS(TYPE, ".sni.$id.host", CONF_STRING, NULL, "external.1: broker.example.com", NULL, 0, 0,           \
                      "Another certificate for clients that ask for this host (SNI): a name, or *.example.com."),       \
         TLS_ROW_OURS(TYPE, ".sni.$id.keyfile", CONF_STRING, NULL, "external.1: etc/certs/broker-key.pem", NULL, 0, 0,  \

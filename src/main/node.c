@@ -150,6 +150,7 @@ static int make_broker(struct node *node)
                                                              SHARE_ROUND_ROBIN),
         .dispatch_ack = conf_get_bool(node->conf, "broker.shared_dispatch_ack_enabled", NULL, false),
         .max_retained_messages = (uint64_t)conf_get_integer(node->conf, "broker.max_retained_messages", NULL, 0),
+        .max_detached_sessions = (uint64_t)conf_get_integer(node->conf, "broker.max_detached_sessions", NULL, 0),
         .max_retained_payload = conf_get_bytes(node->conf, "broker.max_retained_payload", NULL, 0),
     };
     int err;

@@ -275,3 +275,10 @@ int tls_layer_new(struct tls_context *context, struct stream_layer **out_layer)
     *out_layer = &tls->layer;
     return 0;
 }
+
+bool tls_layer_waits_for_hello(const struct stream_layer *layer)
+{
+    while (layer != NULL && layer->ops != &tls_layer_ops)
+        layer = layer->below;
+    return layer != NULL && !layer->established && CONTAINER_OF(layer, const struct tls_layer, layer)->ssl == NULL;
+}

@@ -39,6 +39,9 @@ void tls_context_free(struct tls_context *context);
 /* A new layer for an accepted connection, above the socket. -ENOMEM, or -EBUSY: handshakes_max are in flight. Thread: worker. */
 MUST_USE int tls_layer_new(struct tls_context *context, struct stream_layer **out_layer);
 
+/* Has the client not even sent a whole first record of its handshake yet? `layer`: TLS's or one above it. Thread: owner. */
+bool tls_layer_waits_for_hello(const struct stream_layer *layer);
+
 enum tls_name { TLS_NAME_CN = 1, TLS_NAME_DN, TLS_NAME_CRT }; /* the order of peer_cert_as_username's words */
 /* The client's certificate as a user name (`peer_cert_as_username`), appended to `out`: its common names joined with commas, its
  * subject (RFC 4514, the most specific part first, what is not printable ASCII as \XX) or its DER bytes. `layer`: TLS's or one

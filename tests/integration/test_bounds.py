@@ -332,6 +332,31 @@ def test_a_session_keeps_the_filters_that_were_done_when_its_connection_ended(br
     client.expect_nothing()
 
 
+# --- sessions whose clients are away
+
+
+@pytest.mark.parametrize("version", [4, 5])
+def test_sessions_left_behind_are_bounded_in_number(make_broker, topic, version):
+    node = make_broker({"broker.max_detached_sessions": "50", "node.workers": "1"})
+    fields = dict(clean=False, properties=[(Prop.SESSION_EXPIRY_INTERVAL, 7200)] if version == 5 else ())
+    stays = node.connect(version, client_id="stays", **fields)
+    stays.subscribe(topic, qos=1)
+    for n in range(120):
+        client = node.connect(version, client_id=f"left-{n}", **fields)
+        client.subscribe(f"{topic}/{n}", qos=1)
+        client.disconnect()
+    node.connect(4).ping()
+    metrics = ctl(node, "broker", "metrics")
+    evicted = int(re.search(r"sessions.evicted\s*:\s*(\d+)", metrics).group(1))
+    assert 69 <= evicted <= 70, metrics  # the last one may still be on its way out
+    stays.publish(topic, b"here", 1)
+    stays.expect_publish(topic, b"here")
+    for n, present in ((119, True), (100, True), (40, False), (0, False)):
+        client = node.connect(version, client_id=f"left-{n}", **fields)
+        assert client.connack.session_present == present, n
+        client.disconnect()
+
+
 # --- mount point
 
 

@@ -450,6 +450,7 @@ def test_a_start_with_bad_files_fails_and_says_which_and_why(certs, tmp_path, wh
     assert status == 1, text
     bad, key = (files.cert, "certfile") if what == "not PEM" else (files.key, "keyfile")
     assert str(bad) in text and f"listener.ssl.external.{key}" in text and re.search(reason, text), text
+    assert (what == "missing") == bool(re.search(r"\nSet the right path in .*/etc/emqx\.conf\. make-certs\.sh", text)), text
 
 
 def test_a_file_that_may_not_be_read_stops_the_start(certs, tmp_path):
@@ -529,6 +530,7 @@ def test_a_start_with_certificates_for_trying_out_warns(make_broker, certs, tmp_
     node = make_broker(tls_listener(certs.server) | {"listener.ssl.external.keyfile": tmp_path / "key.pem",
                                                      "listener.ssl.external.certfile": tmp_path / "cert.pem"})  # fmt: skip
     await_log(node, r"\[warning\]", r"ssl[.:]external", "(?i)trial|trying out")
+    assert node.log().count("trying out") == 1
     s_client(listener_port(node), "-CAfile", tmp_path / "cacert.pem", "-verify_return_error", "-verify_hostname", "localhost")
 
 
@@ -587,6 +589,47 @@ def test_a_handshake_that_does_not_end_is_cut_off(make_broker, certs, sent):
             pass
         assert 0.25 < time.monotonic() - began < 5
     assert "{handshake_timeout,1}" in ctl(node, "listeners")
+
+
+def silent_sockets(node, count: int) -> list:
+    return [socket.create_connection(("127.0.0.1", listener_port(node)), timeout=DEADLINE_S) for _ in range(count)]
+
+
+def is_closed(connection, timeout: float) -> bool:
+    poll = select.poll()
+    poll.register(connection, select.POLLIN)
+    return bool(poll.poll(timeout * 1000))
+
+
+def test_silent_handshakes_make_room_for_new_ones(make_broker, certs, topic):
+    node = make_broker({**tls_listener(certs.server, max_handshakes=20), "node.workers": "1"})
+    stays = open_tls(node, certs).connect()
+    silent = silent_sockets(node, 50)
+    assert all(is_closed(connection, DEADLINE_S) for connection in silent[:30])  # the oldest ones
+    assert not any(is_closed(connection, 0) for connection in silent[30:])
+    client = open_tls(node, certs).connect()
+    client.publish(topic, b"in", 1)
+    assert is_closed(silent[30], DEADLINE_S) and not is_closed(silent[31], 0)
+    stays.publish(topic, b"in too", 1)
+    await_log(node, "closing the oldest one that has not begun")
+
+
+def test_a_handshake_that_has_begun_is_not_ended_for_a_new_one(make_broker, certs):
+    node = make_broker({**tls_listener(certs.server, max_handshakes=5), "node.workers": "1"})
+    begun = silent_sockets(node, 5)
+    for connection in begun:
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        tls = context(certs.authority).wrap_bio(incoming, outgoing, server_hostname="localhost")
+        with pytest.raises(ssl.SSLWantReadError):
+            tls.do_handshake()
+        connection.sendall(outgoing.read())
+        assert connection.recv(5)[:1] == b"\x16"  # it is answered
+    late = silent_sockets(node, 1)[0]
+    assert late.recv(1) == b""
+    begun[0].close()
+    deadline = time.monotonic() + DEADLINE_S
+    while is_closed(silent_sockets(node, 1)[0], 0.2):
+        assert time.monotonic() < deadline, "the handshake that ended counts still"
 
 
 def test_after_the_handshake_the_zone_s_idle_timeout_counts(make_broker, certs):

@@ -109,6 +109,8 @@ void connection_list_remove(struct connection *connection)
 
     if (UNLIKELY(host->mark_count > 0))
         connection_list_unmark(host, connection);
+    if (UNLIKELY(host->passed == connection))
+        host->passed = connection->prev;
     if (connection->prev != NULL)
         connection->prev->next = connection->next;
     else

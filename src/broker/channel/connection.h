@@ -137,8 +137,9 @@ struct channel_worker {
     struct stream_pool streams;
     struct connection *head; /* connected and waiting ones, by rising sequence */
     struct connection *tail;
-    struct connection *closed;          /* freed at the turn's end */
-    struct connection *ready;           /* read on, or look at `partial` again, in the next turn */
+    struct connection *passed; /* of the list: neither it nor one before it will wait for a ClientHello; transport.c */
+    struct connection *closed; /* freed at the turn's end */
+    struct connection *ready;  /* read on, or look at `partial` again, in the next turn */
     struct connection *handshakes_head; /* wait for their turn to compute a step of a handshake, in order */
     struct connection *handshakes_tail;
     struct work ready_work;

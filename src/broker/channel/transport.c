@@ -25,6 +25,9 @@
 #include <string.h>
 #include <sys/socket.h>
 
+/* Connections looked at for one that can make room; with none among them the new one is refused, and the next one looks on. */
+#define SILENT_LOOK_MAX 1000u
+
 static const struct listener_options *options_of(const struct connection *connection)
 {
     return listener_options_of(connection->listener);
@@ -75,6 +78,55 @@ static void on_open(struct connection *connection)
     wait_at_most(connection, connection->zone->idle_timeout_ms);
 }
 
+/* May it still wait for a ClientHello, or come to do so? */
+static bool may_be_silent(const struct connection *connection)
+{
+    switch ((enum transport_phase)connection->transport) {
+    case TRANSPORT_PROXY: return true;
+    case TRANSPORT_HANDSHAKE: return tls_layer_waits_for_hello(connection->stream.layer);
+    case TRANSPORT_OPEN: break;
+    }
+    return false;
+}
+
+/* The oldest connection of this worker, on the same listener as `newest`, that has sent no ClientHello yet, or NULL. The
+ * list is in the order of accepting and who has sent one never waits again, so each connection is passed once. */
+static struct connection *find_silent(const struct connection *newest)
+{
+    struct channel_worker *host = connection_host(newest);
+    struct connection *each = host->passed == NULL ? host->head : host->passed->next;
+    bool passing = true;
+
+    for (uint32_t looked = 0; each != newest && each != NULL && looked < SILENT_LOOK_MAX; looked++, each = each->next) {
+        if (may_be_silent(each)) {
+            if (each->transport == TRANSPORT_HANDSHAKE && each->listener == newest->listener && !each->is_ready &&
+                connection_open(each))
+                return each;
+            passing = false;
+        } else if (passing) {
+            host->passed = each;
+        }
+    }
+    return NULL;
+}
+
+/* Over max_handshakes the new connection takes the place of the oldest silent one. -EBUSY: there is none here. */
+static int make_tls_layer(struct connection *connection, struct stream_layer **out_layer)
+{
+    struct tls_context *context = listener_tls_context(connection->listener);
+    int err = tls_layer_new(context, out_layer);
+    struct connection *silent = err == -EBUSY ? find_silent(connection) : NULL;
+
+    if (silent == NULL)
+        return err;
+    connection_log_limited(silent, LOG_LEVEL_WARNING,
+                           "%u TLS handshakes are in flight on listener %s (max_handshakes), closing the oldest one "
+                           "that has not begun",
+                           options_of(connection)->tls->handshakes_max, options_of(connection)->name);
+    connection_close(silent, REASON_SUCCESS, "handshake_evicted");
+    return tls_layer_new(context, out_layer);
+}
+
 static int begin_handshake(struct connection *connection)
 {
     const struct listener_options *options = options_of(connection);
@@ -82,7 +134,7 @@ static int begin_handshake(struct connection *connection)
     int err;
 
     if (options->tls != NULL) {
-        err = tls_layer_new(listener_tls_context(connection->listener), &layer);
+        err = make_tls_layer(connection, &layer);
         if (err < 0)
             return err;
         stream_push_layer(&connection->stream, layer);

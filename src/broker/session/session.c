@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/metrics.h"
 #include "base/rcu.h"
+#include "broker/session/absence.h"
 #include "broker/session/retained_feed.h"
 #include "broker/session/session_host.h"
 #include "broker/session/session_internal.h"
@@ -39,7 +40,8 @@ void session_publish_will(struct session *session)
     struct message *will = session->will;
 
     session->will = NULL;
-    session->will_at_ms = UINT64_MAX;
+    if (session->absence != NULL)
+        session->absence->will_at_ms = UINT64_MAX;
     if (will == NULL)
         return;
     will->created_ms = now_of(session); /* nobody else has seen it yet */
@@ -49,7 +51,8 @@ void session_publish_will(struct session *session)
 
 static void start_detached_timer(struct session *session)
 {
-    uint64_t deadline = session->expires_at_ms < session->will_at_ms ? session->expires_at_ms : session->will_at_ms;
+    const struct absence *absence = session->absence;
+    uint64_t deadline = absence->expires_at_ms < absence->will_at_ms ? absence->expires_at_ms : absence->will_at_ms;
 
     if (deadline == UINT64_MAX)
         timer_stop(worker_timers(session->host->worker), &session->timer);
@@ -65,12 +68,13 @@ static void on_due(struct timer *timer, uint64_t now_ms)
         session_tick(session, now_ms);
         return;
     }
-    if (now_ms >= session->expires_at_ms) {
+    ASSERT(session->absence != NULL);
+    if (now_ms >= session->absence->expires_at_ms) {
         metric_add(METRIC_SESSIONS_EXPIRED, 1);
         session_end(session, "expired");
         return;
     }
-    if (now_ms >= session->will_at_ms)
+    if (now_ms >= session->absence->will_at_ms)
         session_publish_will(session);
     start_detached_timer(session);
 }
@@ -90,7 +94,6 @@ struct session *session_new(struct session_host *host, struct slice client_id, c
     session->zone = zone;
     session->timer.on_due = on_due;
     session->created_at_s = (uint32_t)(clock_wall_ms() / 1000);
-    session->expires_at_ms = session->will_at_ms = UINT64_MAX;
     session->window = UINT16_MAX;
     session->clean_start = true;
     session->client_id_len = (uint16_t)client_id.len;
@@ -112,7 +115,7 @@ void session_attach(struct session *session, const struct session_attach_options
 {
     ASSERT(session->link == NULL && !session->ended);
     timer_stop(worker_timers(session->host->worker), &session->timer);
-    session->expires_at_ms = session->will_at_ms = UINT64_MAX;
+    absence_end(session);
     message_unref(session->will); /* a delayed will that the client came back for [MQTT-3.1.3-9] */
     session->will = options->will;
     session->will_delay_s = options->will_delay_s;
@@ -123,6 +126,20 @@ void session_attach(struct session *session, const struct session_attach_options
     session->link = options->link;
     options->link->session = session;
     subscriptions_set_online(session, true);
+}
+
+/* The session that has been left is one too many, or another one is then. */
+static void keep_limit(struct session_host *host)
+{
+    struct session *session = absence_over_limit(host);
+
+    if (session == NULL)
+        return;
+    metric_add(METRIC_SESSIONS_EVICTED, 1);
+    log_client_limited(LOG_LEVEL_WARNING, session_client_id(session), NULL,
+                       "[Session] broker.max_detached_sessions is reached (%llu), ending the one left the longest ago",
+                       (unsigned long long)host->absent_max);
+    session_end(session, "evicted");
 }
 
 void session_detach(struct session *session, bool drop_will)
@@ -140,14 +157,18 @@ void session_detach(struct session *session, bool drop_will)
         session_end(session, "normal");
         return;
     }
-    session->expires_at_ms = session->expiry_interval_s == UINT32_MAX
-                                 ? UINT64_MAX
-                                 : now_ms + (uint64_t)session->expiry_interval_s * 1000;
+    if (absence_begin(session) < 0) {
+        session_end(session, "enomem");
+        return;
+    }
+    if (session->expiry_interval_s != UINT32_MAX)
+        session->absence->expires_at_ms = now_ms + (uint64_t)session->expiry_interval_s * 1000;
     if (session->will != NULL && session->will_delay_s == 0)
         session_publish_will(session);
     else if (session->will != NULL)
-        session->will_at_ms = now_ms + (uint64_t)session->will_delay_s * 1000;
+        session->absence->will_at_ms = now_ms + (uint64_t)session->will_delay_s * 1000;
     start_detached_timer(session);
+    keep_limit(session->host);
 }
 
 static void free_session(void *object)
@@ -278,6 +299,7 @@ void session_end(struct session *session, const char *reason)
     if (session->link != NULL)
         session->link->session = NULL;
     session->link = NULL;
+    absence_end(session);
     timer_stop(worker_timers(host->worker), &session->timer);
     if (session->registered)
         rcu_table_remove(host->registry, session_hash_of(session_client_id(session)), session);

@@ -7,6 +7,8 @@
  *   session_new() ─► attached ◄──session_attach()── detached ─► session_end()
  *                       └──session_detach()────────────┘  (expiry, clean start, kick of an absent client)
  *
+ * How many sessions may be detached is bounded: absence.h.
+ *
  * An end with very many subscriptions takes them down in slices, a bounded number in each turn of the worker; the client ID
  * is free at once, and nothing is delivered to the ended session meanwhile.
  *
@@ -61,6 +63,7 @@ struct session_link {
     struct session *session; /* NULL: none */
 };
 
+struct absence;
 struct retained_feed;
 struct retained_request;
 
@@ -85,16 +88,15 @@ struct session {
     struct pointer_list subscriptions; /* struct subscription */
     struct session_flow *flow;         /* NULL: not needed yet */
     struct message *will;              /* NULL: none */
-    struct timer timer;                /* the earliest of the deadlines below */
+    struct timer timer;                /* attached: session_tick(); detached: the next deadline of the absence */
     union {
-        uint64_t expires_at_ms;      /* while detached; UINT64_MAX: never */
+        struct absence *absence;     /* NULL: somebody is connected, or is about to be */
         struct session *ending_next; /* in the host's list, once ended */
     };
     union {
-        uint64_t will_at_ms;               /* while detached; UINT64_MAX: no will waits */
+        uint64_t deliver_count;            /* messages handed to the connection, also again */
         struct retained_feed *ending_feed; /* once in the host's list; NULL: none */
     };
-    uint64_t deliver_count;     /* messages handed to the connection, also again */
     uint32_t created_at_s;      /* wall clock */
     uint32_t expiry_interval_s; /* UINT32_MAX: never */
     uint32_t will_delay_s;

@@ -12,6 +12,7 @@
 #include "broker/session/filter_table.h"
 #include "event/worker.h"
 
+struct absence;
 struct message;
 struct retainer;
 struct session;
@@ -41,6 +42,10 @@ struct session_host {
     uint32_t retained_used;         /* see struct retained_source; zero at each turn's beginning */
     uint32_t share_number;          /* of the last shared subscription made; see struct shared_target */
     int32_t refs_taken;             /* references to the message being dispatched, not added yet */
+    struct absence *absent_oldest;  /* this worker's detached sessions, in the order in which they were left */
+    struct absence *absent_newest;
+    _Atomic uint64_t *absent_count; /* of all workers; NULL: not counted */
+    uint64_t absent_max;            /* 0: unlimited */
     struct session *ending;         /* ended, with subscriptions still to be taken down, oldest first */
     struct session *ending_last;
     struct work ending_work;

@@ -5,6 +5,8 @@
 
 #include <stdio.h>
 
+#include "broker/session/absence.h"
+
 static uint64_t registered_count(struct fixture *fixture)
 {
     return rcu_table_count(fixture->host.registry);
@@ -415,6 +417,57 @@ static void stopping_takes_down_what_is_left(void **state)
     assert_int_equal(fixture->host.filters.count, 0);
 }
 
+static void over_the_limit_the_session_left_the_longest_ago_ends(void **state)
+{
+    struct fixture *fixture = *state;
+    struct session *sessions[5];
+    struct peer peers[5];
+    _Atomic uint64_t absent = 0;
+    char id[] = "c0";
+
+    fixture->host.absent_count = &absent;
+    fixture->host.absent_max = 3;
+    for (int i = 0; i < 5; i++, id[1]++) {
+        sessions[i] = fixture_session(fixture, id);
+        connect_with_will(fixture, sessions[i], &peers[i], i == 1 ? "w" : NULL, 3600, 7200);
+    }
+    assert_int_equal(absent, 0);
+    for (int i = 0; i < 3; i++)
+        session_detach(sessions[i], false);
+    assert_int_equal(absent, 3);
+    connect_with_will(fixture, sessions[0], &peers[0], NULL, 0, 7200); /* it comes back, and goes again */
+    session_detach(sessions[0], true);
+    assert_int_equal(registered_count(fixture), 5);
+    ASSERT_HOST(fixture, "");
+    session_detach(sessions[3], true); /* now the second one has been away the longest */
+    ASSERT_HOST(fixture, "will:w");
+    assert_int_equal(registered_count(fixture), 4);
+    assert_int_equal(absent, 3);
+    session_detach(sessions[4], true);
+    assert_int_equal(registered_count(fixture), 3);
+    assert_ptr_equal(fixture->host.absent_oldest->session, sessions[0]);
+    fixture_pass(fixture, 7200 * 1000 + TIMER_WHEEL_TICK_MS);
+    assert_int_equal(registered_count(fixture), 0);
+    assert_int_equal(absent, 0);
+    assert_null(fixture->host.absent_newest);
+    fixture->host.absent_count = NULL;
+}
+
+static void a_limit_that_other_workers_have_used_up_leaves_no_session(void **state)
+{
+    struct fixture *fixture = *state;
+    _Atomic uint64_t absent = 3;
+    struct peer peer;
+
+    fixture->host.absent_count = &absent;
+    fixture->host.absent_max = 3;
+    connect_with_will(fixture, fixture_session(fixture, "c"), &peer, NULL, 0, 7200);
+    session_detach(peer.link.session, true);
+    assert_int_equal(registered_count(fixture), 0);
+    assert_int_equal(absent, 3);
+    fixture->host.absent_count = NULL;
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_set_up, fixture_tear_down)
 
 int main(void)
@@ -443,6 +496,8 @@ int main(void)
         TEST(an_ended_session_gets_nothing_while_it_is_taken_down),
         TEST(sessions_that_end_together_are_taken_down_in_order),
         TEST(stopping_takes_down_what_is_left),
+        TEST(over_the_limit_the_session_left_the_longest_ago_ends),
+        TEST(a_limit_that_other_workers_have_used_up_leaves_no_session),
     };
 
     return cmocka_run_group_tests_name("session", tests, NULL, NULL);
