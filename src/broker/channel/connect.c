@@ -137,12 +137,12 @@ static enum reason_code check_mountpoint(const struct zone *zone, const struct m
 static enum reason_code check(struct connection *connection, const struct mqtt_connect *connect, const char **out_why)
 {
     const struct broker *broker = connection->worker->broker;
-    enum reason_code code = check_client_id(connection->zone, connect, out_why);
+    enum reason_code code = check_client_id(connection_zone(connection), connect, out_why);
 
     if (code == REASON_SUCCESS)
-        code = check_will(connection->zone, connect, out_why);
+        code = check_will(connection_zone(connection), connect, out_why);
     if (code == REASON_SUCCESS)
-        code = check_mountpoint(connection->zone, connect, out_why);
+        code = check_mountpoint(connection_zone(connection), connect, out_why);
     if (code != REASON_SUCCESS)
         return code;
     if (mqtt_properties_have(&connect->properties, MQTT_PROP_AUTHENTICATION_METHOD) && connect->level == MQTT_V5) {
@@ -154,7 +154,7 @@ static enum reason_code check(struct connection *connection, const struct mqtt_c
         *out_why = "node.max_clients is reached";
         return REASON_QUOTA_EXCEEDED;
     }
-    if (!connection->zone->allow_anonymous) {
+    if (!connection_zone(connection)->allow_anonymous) {
         *out_why = "allow_anonymous is off and no authentication is loaded";
         return REASON_NOT_AUTHORIZED;
     }
@@ -190,7 +190,7 @@ static int take_extras(struct opening *opening)
 {
     struct connection *connection = opening->connection;
     const struct mqtt_connect *connect = opening->connect;
-    const struct zone *zone = connection->zone;
+    const struct zone *zone = connection_zone(connection);
     const struct listener_options *options = listener_options_of(connection->listener);
     uint64_t now_ms = connection_now(connection);
     struct connection_extras *extras;
@@ -251,13 +251,13 @@ static uint32_t expiry_interval_s(const struct connection *connection, const str
         return mqtt_properties_have(&connect->properties, MQTT_PROP_SESSION_EXPIRY_INTERVAL)
                    ? connect->properties.session_expiry_interval_s
                    : 0;
-    return connect->clean_start ? 0 : connection->zone->session.session_expiry_interval_s;
+    return connect->clean_start ? 0 : connection_zone(connection)->session.session_expiry_interval_s;
 }
 
 /* The smaller of the client's Receive Maximum and the zone's max_inflight. */
 static uint16_t send_window(const struct connection *connection, const struct mqtt_connect *connect)
 {
-    uint32_t zone_max = connection->zone->session.max_inflight;
+    uint32_t zone_max = connection_zone(connection)->session.max_inflight;
     uint16_t client_max = UINT16_MAX;
 
     if (connect->level == MQTT_V5 && mqtt_properties_have(&connect->properties, MQTT_PROP_RECEIVE_MAXIMUM))
@@ -268,7 +268,7 @@ static uint16_t send_window(const struct connection *connection, const struct mq
 /* What CONNECT says about the connection itself. */
 static void take_connect(struct connection *connection, const struct mqtt_connect *connect)
 {
-    const struct zone *zone = connection->zone;
+    const struct zone *zone = connection_zone(connection);
     uint32_t keep_alive_s = connect->keep_alive_s;
 
     connection->is_bridge = connect->is_bridge;
@@ -294,7 +294,7 @@ static void take_alias_maximum(struct connection *connection, const struct mqtt_
 
 static void announce(const struct opening *opening, struct mqtt_properties *out)
 {
-    const struct zone *zone = opening->connection->zone;
+    const struct zone *zone = connection_zone(opening->connection);
 
     *out = (struct mqtt_properties){
         .present = MQTT_PROP_BIT(MQTT_PROP_MAXIMUM_PACKET_SIZE) | MQTT_PROP_BIT(MQTT_PROP_RETAIN_AVAILABLE) |
@@ -371,7 +371,7 @@ static struct session *open_session(struct opening *opening, bool *out_present, 
         take_over_link(existing, "discard");
         session_end(existing, "discarded");
     }
-    session = session_new(&connection->worker->host, opening->client_id, connection->zone);
+    session = session_new(&connection->worker->host, opening->client_id, connection_zone(connection));
     if (session == NULL)
         return NULL;
     int err = broker_register_session(broker, session, &existing);
@@ -435,7 +435,7 @@ static void choose_client_id(struct opening *opening)
     const struct mqtt_connect *connect = opening->connect;
 
     opening->client_id = connect->client_id;
-    if (opening->connection->zone->use_username_as_clientid && connect->user_name.len > 0)
+    if (connection_zone(opening->connection)->use_username_as_clientid && connect->user_name.len > 0)
         opening->client_id = connect->user_name;
     opening->is_generated = opening->client_id.len == 0;
     if (opening->is_generated) {

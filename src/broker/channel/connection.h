@@ -90,7 +90,6 @@ struct connection {
     struct session_link link;
     struct broker_worker *worker;
     struct listener *listener;
-    const struct zone *zone;
     struct connection_extras *extras; /* NULL: none */
     struct connection *next;          /* the worker's list; behind its end, the list of closed ones */
     struct connection *prev;
@@ -164,6 +163,12 @@ static inline uint64_t connection_now(const struct connection *connection)
     return worker_now_ms(connection->worker->host.worker);
 }
 
+/* The settings of the listener's zone. */
+static inline const struct zone *connection_zone(const struct connection *connection)
+{
+    return listener_context(connection->listener);
+}
+
 /* Is it still being read from and served? */
 static inline bool connection_open(const struct connection *connection)
 {
@@ -213,6 +218,15 @@ struct slice connection_mountpoint(const struct connection *connection);
 void connection_wait_congestion(struct connection *connection);
 /* Stops reading for `pause_ms`. */
 void connection_pause(struct connection *connection, uint64_t pause_ms);
+/* connection_read.c: reads what is there, for as long as its turn lasts. `to_the_end`: the kernel said that the peer has gone; no
+ * further event will come. */
+void connection_read(struct connection *connection, bool to_the_end);
+/* Looks at `partial` again. */
+void connection_handle_partial(struct connection *connection);
+/* connection_timer.c: for the timer's on_due. */
+void connection_on_due(struct timer *timer, uint64_t now_ms);
+/* A client without keep alive has begun a packet, which it must finish. */
+void connection_watch_packet(struct connection *connection);
 /* connection_move.c: once the handler has returned, hands the connection with its CONNECT and what came behind it to another worker. */
 void connection_hand_over(struct connection *connection, struct broker_worker *to);
 /* The handler has returned, and what was unhandled is kept in `partial`: off it goes. The connection is no longer ours. */

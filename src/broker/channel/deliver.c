@@ -242,7 +242,7 @@ static void link_pubrel(struct session_link *link, uint16_t packet_id)
 static bool link_writable(struct session_link *link)
 {
     struct connection *connection = connection_of(link);
-    uint64_t high = connection->zone->high_watermark_bytes;
+    uint64_t high = connection_zone(connection)->high_watermark_bytes;
 
     if (LIKELY(stream_pending_bytes(&connection->stream) < high))
         return true;

@@ -34,7 +34,7 @@ static enum reason_code resolve_alias(struct connection *connection, struct mqtt
                                       const char **out_error)
 {
     uint16_t alias = publish->properties.topic_alias;
-    uint16_t alias_max = connection->zone->caps.max_topic_alias;
+    uint16_t alias_max = connection_zone(connection)->caps.max_topic_alias;
     struct connection_extras *extras;
 
     if (!mqtt_properties_have(&publish->properties, MQTT_PROP_TOPIC_ALIAS))
@@ -64,7 +64,7 @@ static enum reason_code resolve_alias(struct connection *connection, struct mqtt
 static enum reason_code check_capabilities(const struct connection *connection, const struct mqtt_publish *publish,
                                            const char **out_error)
 {
-    const struct zone_capabilities *caps = &connection->zone->caps;
+    const struct zone_capabilities *caps = &connection_zone(connection)->caps;
 
     if (UNLIKELY(publish->qos > caps->max_qos_allowed)) {
         *out_error = "a QoS over max_qos_allowed";

@@ -53,7 +53,7 @@ static bool mount(const struct connection *connection, struct request *request)
 
 static void adjust_options(const struct connection *connection, struct mqtt_subscription_options *options)
 {
-    const struct zone *zone = connection->zone;
+    const struct zone *zone = connection_zone(connection);
 
     if (connection->version < MQTT_V5) {
         options->no_local = zone->session.ignore_loop_deliver;
@@ -67,7 +67,7 @@ static void adjust_options(const struct connection *connection, struct mqtt_subs
 /* What is allowed to be subscribed; 0 or the reason to refuse this filter. */
 static enum reason_code check_filter(const struct connection *connection, const struct mqtt_shared_filter *filter)
 {
-    const struct zone_capabilities *caps = &connection->zone->caps;
+    const struct zone_capabilities *caps = &connection_zone(connection)->caps;
     uint32_t levels_max = caps->max_topic_levels > 0 ? caps->max_topic_levels : FILTER_LEVELS_MAX;
 
     if (filter->filter.len >= levels_max && mqtt_topic_level_count(filter->filter) > levels_max)
@@ -83,7 +83,7 @@ static enum reason_code subscribe_one(struct connection *connection, struct requ
                                       bool *out_is_new)
 {
     struct session *session = connection->link.session;
-    uint32_t max = connection->zone->session.max_subscriptions;
+    uint32_t max = connection_zone(connection)->session.max_subscriptions;
     enum reason_code code = check_filter(connection, &request->filter);
 
     if (code != REASON_SUCCESS)
@@ -108,7 +108,7 @@ static void queue_retained(struct connection *connection, const struct request *
         .filter = request->filter.filter,
         .subscription_id = subscription_id,
         .qos = request->options.qos,
-        .upgrade_qos = connection->zone->session.upgrade_qos,
+        .upgrade_qos = connection_zone(connection)->session.upgrade_qos,
     };
     uint8_t handling = request->options.retain_handling;
 

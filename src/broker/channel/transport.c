@@ -75,7 +75,7 @@ static void on_open(struct connection *connection)
 {
     connection->transport = TRANSPORT_OPEN;
     connection->received_ms = (uint32_t)connection_now(connection);
-    wait_at_most(connection, connection->zone->idle_timeout_ms);
+    wait_at_most(connection, connection_zone(connection)->idle_timeout_ms);
 }
 
 /* May it still wait for a ClientHello, or come to do so? */
@@ -150,8 +150,8 @@ static int begin_handshake(struct connection *connection)
         return 0;
     }
     connection->transport = TRANSPORT_HANDSHAKE;
-    wait_at_most(connection,
-                 options->tls != NULL ? options->tls->handshake_timeout_ms : connection->zone->idle_timeout_ms);
+    wait_at_most(connection, options->tls != NULL ? options->tls->handshake_timeout_ms
+                                                  : connection_zone(connection)->idle_timeout_ms);
     return 0;
 }
 
