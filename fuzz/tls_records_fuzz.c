@@ -17,6 +17,7 @@
 
 #define VARIANTS 5u
 #define RECORDS_MAX 64u
+#define RECORD_BYTES_MAX (5u + 65535u)
 #define WRITTEN_MAX (192u * 1024u) /* in one direction; more operations write nothing */
 #define WIRE_MAX (1024u * 1024u)
 #define SIZE_STEP 37u
@@ -57,7 +58,7 @@ struct network {
 };
 
 struct record {
-    uint8_t *bytes;
+    uint8_t *bytes; /* RECORD_BYTES_MAX */
     size_t len;
 };
 
@@ -210,8 +211,6 @@ static void add_record(struct run *run, const uint8_t *bytes, size_t len)
 {
     struct record *record = &run->records[run->record_count++];
 
-    record->bytes = malloc(len == 0 ? 1 : len);
-    ASSERT(record->bytes != NULL);
     memcpy(record->bytes, bytes, len);
     record->len = len;
 }
@@ -229,7 +228,6 @@ static void send_records(struct run *run)
         } else {
             run->tampered = true; /* never arrives */
         }
-        free(record->bytes);
     }
     run->record_count = 0;
 }
@@ -237,7 +235,7 @@ static void send_records(struct run *run)
 /* Takes the records that the client has written. */
 static void collect(struct run *run)
 {
-    static uint8_t record[5 + 65535];
+    static uint8_t record[RECORD_BYTES_MAX];
 
     while (BIO_ctrl_pending(run->from_client) > 0) {
         size_t len;
@@ -328,6 +326,8 @@ static void client_updates_key(struct run *run, bool asks)
 
 static void client_says_goodbye(struct run *run)
 {
+    if (run->said_goodbye) /* the second time it would read */
+        return;
     ERR_clear_error();
     (void)SSL_shutdown(run->client);
     run->said_goodbye = true;
@@ -352,10 +352,10 @@ static void change(struct run *run, struct program *program)
 static void drop(struct run *run, struct program *program)
 {
     size_t which = next_byte(program) % run->record_count;
+    struct record dropped = run->records[which]; /* its memory is for the next one */
 
-    free(run->records[which].bytes);
     memmove(&run->records[which], &run->records[which + 1], (run->record_count - which - 1) * sizeof(run->records[0]));
-    run->record_count--;
+    run->records[--run->record_count] = dropped;
     run->tampered = true;
 }
 
@@ -486,17 +486,20 @@ static void shake_hands(struct run *run, size_t variant)
 
 static void begin(struct run *run, size_t variant)
 {
+    static uint8_t wire[WIRE_MAX], records[RECORDS_MAX][RECORD_BYTES_MAX];
     struct stream_layer *layer;
 
+    for (size_t i = 0; i < RECORDS_MAX; i++)
+        run->records[i].bytes = records[i];
     ASSERT(stream_pool_init(&run->pool) == 0);
     run->network.base.ops = &network_ops;
     run->network.base.established = true;
-    run->network.wire = malloc(WIRE_MAX);
+    run->network.wire = wire;
     run->network.room = WIRE_MAX;
     run->network.to_client = BIO_new(BIO_s_mem());
     run->from_client = BIO_new(BIO_s_mem());
     run->client = SSL_new(clients[variant]);
-    ASSERT(run->network.wire != NULL && run->client != NULL);
+    ASSERT(run->client != NULL);
     SSL_set_bio(run->client, run->network.to_client, run->from_client);
     SSL_set_connect_state(run->client);
     if (sessions[variant] != NULL) {
@@ -554,7 +557,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     stream_pool_fini(&run.pool);
     SSL_set_shutdown(run.client, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
     SSL_free(run.client);
-    free(run.network.wire);
     ERR_clear_error();
     return 0;
 }

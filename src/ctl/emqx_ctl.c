@@ -20,6 +20,8 @@ static void print_help(void)
         "  emqx_ctl clients show sensor-17       one client\n"
         "  emqx_ctl clients kick sensor-17       close its connection\n"
         "  emqx_ctl listeners                    ports and how many are connected to each\n"
+        "  emqx_ctl listeners restart ssl:external\n"
+        "                                        read that listener's settings and certificates again\n"
         "\n"
         "Exit status: 0 done, 1 failed or wrong arguments. With EMQX_CTL_LEGACY_EXIT=1 in the environment, 0 also for\n"
         "an operation that failed and for wrong arguments, as EMQX 3 has it.\n"

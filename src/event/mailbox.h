@@ -6,8 +6,9 @@
  * another travel as one batch with at most one wake-up. Order is kept: what one thread hands over first is
  * taken in first, posts and deliveries alike.
  *
- * A worker that has only a few deliveries for one that sleeps runs that one's turn itself instead of waking it (a lent turn): deliveries
- * are taken in, sockets written, then it sleeps on. Posts wait for its own thread, and what comes behind them with them. Its objects still have one owner at a time.
+ * A worker that has only a few deliveries for one that sleeps runs that one's turn itself instead of waking it (a lent
+ * turn): deliveries are taken in, sockets written, then it sleeps on. Posts, and what comes behind them, wait for its own
+ * thread. Its objects still have one owner at a time.
  *
  * A turn takes in what waits for some milliseconds at most, then it is the sockets' turn again.
  * Bounded: the batches waiting in a mailbox are counted in bytes (with the messages' own sizes). Over the limit

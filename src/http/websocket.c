@@ -384,8 +384,12 @@ static ssize_t read_some(struct stream_pool *pool, struct stream *stream, struct
             got = read_directly(pool, stream, ws, out + done, capacity - done, &made, &is_short);
         else
             got = read_by_input(pool, stream, ws, &is_short);
-        if (got <= 0)
+        if (got <= 0) {
+            /* Below has ended or failed behind what there is: the socket says so once more, or nobody would read again. */
+            if (done > 0 && got != -EAGAIN && got != -EWOULDBLOCK)
+                shutdown(stream->watch.fd, SHUT_RD);
             return done > 0 ? (ssize_t)done : got;
+        }
         ws->heard = true;
         done += made;
         budget -= (size_t)got < budget ? (size_t)got : budget;

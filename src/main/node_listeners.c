@@ -61,6 +61,8 @@ static void hint(const struct node *node, const struct listener_options *options
         snprintf(out, size,
                  "\nPorts below 1024 need root or CAP_NET_BIND_SERVICE. Set another one for listener.%s.%s in %s.",
                  type, options->name, file);
+    else if (err == -ENOENT && options->tls != NULL)
+        snprintf(out, size, "\nSet the right path in %s. make-certs.sh makes certificates for trying out.", file);
     else if (options->type == LISTENER_UNIX)
         snprintf(out, size, "\nSet another path for listener.unix.%s in %s.", options->name, file);
 }

@@ -212,6 +212,15 @@ static uint32_t rate_take(struct listener *listener, uint64_t now_ms)
     return (uint32_t)(1000 - now_ms % 1000);
 }
 
+/* Nobody was there. Another worker may have begun the next second meanwhile, which owes nothing. */
+static void rate_give_back(struct listener *listener)
+{
+    uint32_t count = atomic_load(&listener->rate_count);
+
+    while (count > 0 && !atomic_compare_exchange_weak(&listener->rate_count, &count, count - 1))
+        ;
+}
+
 static void pause_accepting(struct listener_watch *watch, uint32_t pause_ms)
 {
     worker_unwatch(watch->worker, &watch->watch);
@@ -338,16 +347,17 @@ static bool accept_next(struct listener_watch *watch, bool *out_short)
     struct sockaddr_storage peer = {0};
     socklen_t peer_len = sizeof(peer);
     int fd = accept4(listener->fd, (struct sockaddr *)&peer, &peer_len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    int err = fd < 0 ? errno : 0;
 
-    if (fd < 0 && listener->options.max_conn_rate > 0)
-        atomic_fetch_sub(&listener->rate_count, 1);
-    if (fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)) {
-        begin_shortage(listener, errno, worker_now_ms(watch->worker));
+    if (fd < 0)
+        rate_give_back(listener);
+    if (err == EMFILE || err == ENFILE || err == ENOBUFS || err == ENOMEM) {
+        begin_shortage(listener, err, worker_now_ms(watch->worker));
         *out_short = true;
         return false;
     }
     if (fd < 0)
-        return errno != EAGAIN && errno != EWOULDBLOCK; /* else that peer has gone again */
+        return err != EAGAIN && err != EWOULDBLOCK; /* else that peer has gone again */
     if (UNLIKELY(refuse_last_descriptors(watch, fd))) {
         *out_short = true; /* those who wait are told as well, and then nobody is for a moment */
         return true;

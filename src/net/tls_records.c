@@ -380,6 +380,8 @@ int tls_records_open(struct tls_records *records, uint8_t *record, size_t record
         return SSL_AD_RECORD_OVERFLOW;
     if (records->tls13 && type != TLS_RECORD_DATA)
         return SSL_AD_UNEXPECTED_MESSAGE;
+    if (!records->tls13 && record[2] != 3) /* 1.3 does not look */
+        return SSL_AD_PROTOCOL_VERSION;
     if (body_len < prefix + TAG_BYTES)
         return SSL_AD_BAD_RECORD_MAC;
     len = body_len - prefix - TAG_BYTES;

@@ -450,6 +450,7 @@ def test_a_start_with_bad_files_fails_and_says_which_and_why(certs, tmp_path, wh
     assert status == 1, text
     bad, key = (files.cert, "certfile") if what == "not PEM" else (files.key, "keyfile")
     assert str(bad) in text and f"listener.ssl.external.{key}" in text and re.search(reason, text), text
+    assert (what == "missing") == bool(re.search(r"\nSet the right path in .*/etc/emqx\.conf\. make-certs\.sh", text)), text
 
 
 def test_a_file_that_may_not_be_read_stops_the_start(certs, tmp_path):
@@ -529,6 +530,7 @@ def test_a_start_with_certificates_for_trying_out_warns(make_broker, certs, tmp_
     node = make_broker(tls_listener(certs.server) | {"listener.ssl.external.keyfile": tmp_path / "key.pem",
                                                      "listener.ssl.external.certfile": tmp_path / "cert.pem"})  # fmt: skip
     await_log(node, r"\[warning\]", r"ssl[.:]external", "(?i)trial|trying out")
+    assert node.log().count("trying out") == 1
     s_client(listener_port(node), "-CAfile", tmp_path / "cacert.pem", "-verify_return_error", "-verify_hostname", "localhost")
 
 

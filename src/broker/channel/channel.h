@@ -30,9 +30,9 @@ void channel_publish_wills(struct worker *worker);
 /* Ends every connection of this worker: DISCONNECT 0x8B to v5 clients, wills are published, sessions stay as they
  * are. Thread: worker. */
 void channel_close_all(struct worker *worker);
-/* Ends at most `limit` (over 0) connections whose listeners are closing (listener_is_closing()): DISCONNECT 0x98 to v5 clients. True
- * when there may be more: `*cursor`, 0 at the beginning, says where. One on its way from another worker is closed when it gets
- * here. Thread: worker. */
+/* Ends at most `limit` (over 0) connections whose listeners are closing (listener_is_closing()): DISCONNECT 0x98 to v5
+ * clients. True when there may be more: `*cursor`, 0 at the beginning, says where. One on its way from another worker is closed
+ * when it gets here. Thread: worker. */
 bool channel_close_stopped(struct worker *worker, uint64_t *cursor, uint32_t limit);
 /* Connections of this worker, lingering ones too. Thread: worker. */
 uint32_t channel_connection_count(struct worker *worker);

@@ -37,6 +37,30 @@ static uint64_t now_ms;
 static struct sockaddr_storage last_peer;
 static char error[LISTENER_ERROR_MAX];
 
+static struct worker
+    *meanwhile; /* runs a turn, a second later, while the next accept4() is under way; then nobody is there */
+
+int __real_accept4(int fd, struct sockaddr *address, socklen_t *len, int flags);
+int __wrap_accept4(int fd, struct sockaddr *address, socklen_t *len, int flags);
+
+int __wrap_accept4(int fd, struct sockaddr *address, socklen_t *len, int flags)
+{
+    static bool nobody;
+    struct worker *other = meanwhile;
+
+    if (other != NULL) {
+        meanwhile = NULL;
+        nobody = true;
+        worker_run_turn(other, now_ms + 1000);
+        nobody = false;
+    }
+    if (nobody || other != NULL) {
+        errno = EAGAIN;
+        return -1;
+    }
+    return __real_accept4(fd, address, len, flags);
+}
+
 static void on_accept(struct worker *worker, struct listener *of, int fd, const struct sockaddr_storage *peer)
 {
     (void)worker;
@@ -271,6 +295,19 @@ static void a_worker_whose_clock_is_behind_gives_no_second_budget(void **state)
     assert_int_equal(accepted_count, 2);
     worker_run_turn(worker_pool_get(pool, 1), now_ms - 1); /* its turn began in the second before */
     assert_int_equal(accepted_count, 2);
+}
+
+static void a_client_that_is_gone_gives_nothing_back_to_the_next_second(void **state)
+{
+    (void)state;
+    options.max_conn_rate = 2;
+    open_listener();
+    connect_clients(1);
+    meanwhile = worker_pool_get(pool, 1);
+    worker_run_turn(worker_pool_get(pool, 0), now_ms);
+    assert_int_equal(accepted_count, 0);
+    worker_run_turn(worker_pool_get(pool, 1), now_ms + 1000);
+    assert_int_equal(accepted_count, 1);
 }
 
 static void accepts_nothing_when_nobody_watches(void **state)
@@ -611,6 +648,7 @@ int main(void)
         TEST(refuses_peers_over_max_connections),
         TEST(the_first_access_rule_that_matches_decides),
         TEST(accepts_no_more_in_a_second_than_the_rate),
+        TEST(a_client_that_is_gone_gives_nothing_back_to_the_next_second),
         TEST(a_worker_whose_clock_is_behind_gives_no_second_budget),
         TEST(accepts_nothing_when_nobody_watches),
         TEST(a_taken_address_is_an_error),

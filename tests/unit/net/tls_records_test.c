@@ -261,95 +261,6 @@ static void carries_random_bytes_in_random_cuts_with_every_cipher(void **state)
     }
 }
 
-/* ---- Nonces */
-
-/* Everything the server wrote that the client has not read. */
-static size_t peek(struct pair *pair, uint8_t *out, size_t capacity)
-{
-    ssize_t len = recv(pair->client_fd, out, capacity, MSG_PEEK);
-
-    assert_true(len > 0);
-    return (size_t)len;
-}
-
-static uint64_t number_of(const uint8_t *bytes)
-{
-    uint64_t number = 0;
-
-    for (int i = 0; i < 8; i++)
-        number = number << 8 | bytes[i];
-    return number;
-}
-
-/* Goes through records behind ChangeCipherSpec: each carries the number behind the one before. */
-static unsigned check_numbers(const uint8_t *bytes, size_t len, bool *protected_now, uint64_t *number)
-{
-    unsigned count = 0;
-
-    for (size_t at = 0; at < len; at += 5 + ((size_t)bytes[at + 3] << 8 | bytes[at + 4])) {
-        if (bytes[at] == SSL3_RT_CHANGE_CIPHER_SPEC) {
-            *protected_now = true;
-        } else if (*protected_now) {
-            uint64_t here = number_of(bytes + at + 5);
-            if (*number != 0)
-                assert_true(here == *number + 1);
-            *number = here;
-            count++;
-        }
-    }
-    return count;
-}
-
-static SSL_SESSION *kept_session;
-
-static void numbers_after_handshake(SSL_CTX *client, SSL_SESSION *session)
-{
-    struct pair pair;
-    uint8_t bytes[8192];
-    bool protected_now = false;
-    uint64_t number = 0;
-    unsigned count = 0;
-
-    pair_init(&pair, &pool, context, client);
-    if (session != NULL)
-        SSL_set_session(pair.client, session);
-    for (unsigned i = 0; i < 2; i++) { /* flights of the server */
-        (void)SSL_do_handshake(pair.client);
-        pair_server_turn(&pair);
-        if (!(session != NULL && i == 1))
-            count += check_numbers(bytes, peek(&pair, bytes, sizeof(bytes)), &protected_now, &number);
-    }
-    assert_int_equal(SSL_do_handshake(pair.client), 1);
-    assert_int_equal(SSL_session_reused(pair.client), session != NULL);
-    assert_int_equal(count, 1); /* Finished */
-    for (unsigned i = 0; i < 3; i++) {
-        uint8_t *out = stream_reserve(&pool, &pair.stream, 10);
-        assert_non_null(out);
-        memset(out, 'x', 10);
-        stream_commit(&pool, &pair.stream, 10);
-        assert_int_equal(stream_flush(&pool, &pair.stream), 0);
-    }
-    assert_int_equal(check_numbers(bytes, peek(&pair, bytes, sizeof(bytes)), &protected_now, &number), 3);
-    assert_int_equal(client_read(&pair, bytes, 30), 30);
-    if (session == NULL)
-        kept_session = SSL_get1_session(pair.client);
-    pair_fini(&pair);
-}
-
-/* OpenSSL begins the explicit part of the nonce at random. With numbers of our own it could come twice. */
-static void nonces_of_aes_gcm_go_on_where_the_handshake_ended(void **state)
-{
-    SSL_CTX *client = client_of(TLS1_2_VERSION, "ECDHE-ECDSA-AES128-GCM-SHA256");
-
-    (void)state;
-    for (unsigned i = 0; i < 3; i++) {
-        numbers_after_handshake(client, NULL);
-        numbers_after_handshake(client, kept_session);
-        SSL_SESSION_free(kept_session);
-    }
-    SSL_CTX_free(client);
-}
-
 /* ---- Used up keys */
 
 static unsigned updates_seen, requests_seen;
@@ -675,7 +586,6 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(carries_random_bytes_in_random_cuts_with_every_cipher),
-        cmocka_unit_test(nonces_of_aes_gcm_go_on_where_the_handshake_ended),
         cmocka_unit_test(a_key_is_changed_before_it_is_used_up),
         cmocka_unit_test(a_client_is_asked_once_to_change_its_key),
         cmocka_unit_test(a_used_up_key_ends_a_connection_of_tls_1_2),
