@@ -21,6 +21,7 @@
 #include "net/listener.h"
 #include "net/stream.h"
 
+#include <assert.h>
 #include <netinet/in.h>
 
 enum connection_state {
@@ -121,6 +122,8 @@ struct connection {
     bool peer_reset : 1;   /* the kernel said so; there may still be bytes to read */
     uint32_t progress_len; /* of the unfinished packet, bytes that had come at received_ms */
 };
+
+static_assert(sizeof(struct connection) <= 224, "malloc's next size would be 256 bytes, for each idle client");
 
 #define LIST_MARKS_MAX 16 /* listings that are under way at once; a further one takes the place of the oldest */
 
