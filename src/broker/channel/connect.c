@@ -412,6 +412,8 @@ static enum handled accept_client(struct opening *opening, struct session *sessi
     send_connack(connection, REASON_SUCCESS, present, &properties);
     connection_start_timer(connection);
     session_resume(session);
+    /* Now, not at the turn's end: with a hundred others in this turn their clients would all wait for the last one. */
+    stream_flush(&connection_host(connection)->streams, &connection->stream);
     return HANDLED;
 }
 

@@ -73,7 +73,7 @@ static enum handled handle_decoded(struct connection *connection, const struct m
 /* A ClientHello (16 03 minor length length 01, RFC 8446, 5.1) reads as CONNECT with wrong flags and 3 bytes. */
 static bool is_tls(const struct mqtt_frame *frame, const uint8_t *body)
 {
-    return frame->type == MQTT_CONNECT && frame->flags == 6 && frame->remaining_len == 3 && body[0] <= 4;
+    return frame->flags == 6 && frame->remaining_len == 3 && body[0] <= 4;
 }
 
 static enum handled handle_packet(struct connection *connection, const struct mqtt_frame *frame, const uint8_t *body)
@@ -86,9 +86,7 @@ static enum handled handle_packet(struct connection *connection, const struct mq
     if (UNLIKELY(connection->state == CONNECTION_WAIT_CONNECT)) {
         if (is_tls(frame, body))
             return connection_refuse(connection, REASON_MALFORMED_PACKET, "TLS on a listener for MQTT without TLS");
-        if (frame->type == MQTT_CONNECT)
-            return channel_on_connect(connection, frame, body);
-        return connection_refuse(connection, REASON_PROTOCOL_ERROR, "the first packet is not CONNECT");
+        return channel_on_connect(connection, frame, body); /* nothing else gets here: refuse_stranger() */
     }
     switch (frame->type) {
     case MQTT_PUBLISH: return channel_on_publish(connection, frame, body);

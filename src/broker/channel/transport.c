@@ -244,6 +244,9 @@ bool transport_prepare(struct connection *connection)
 
 void transport_after_read(struct connection *connection)
 {
+    /* The peer computes its next step while we do that of others. */
+    if (connection->transport == TRANSPORT_HANDSHAKE && stream_pending_bytes(&connection->stream) > 0)
+        stream_flush(&connection_host(connection)->streams, &connection->stream);
     if (connection->transport != TRANSPORT_HANDSHAKE || !stream_established(&connection->stream))
         return;
     if (options_of(connection)->websocket != NULL)

@@ -252,8 +252,11 @@ uint32_t retained_feed_drop(struct retained_feed *feed, uint32_t most)
 {
     uint32_t count = 0;
 
-    for (; feed->pending != NULL && count < most; count++)
-        pending_end(feed, feed->pending);
+    for (; feed->pending != NULL && count < most; count++) {
+        struct pending *first = feed->pending;
+        pending_end(feed, first);
+        ASSERT(feed->pending != first);
+    }
     return count;
 }
 

@@ -389,8 +389,10 @@ void subscriber_list_deliver(struct session_host *host, struct subscriber_list *
 
 bool shared_target_ended(struct shared_target *target)
 {
-    if (target->subscription != NULL && UNLIKELY(target->subscription->session->ended))
+    if (target->subscription != NULL && UNLIKELY(target->subscription->session->ended)) {
         subscription_remove(target->subscription); /* the target itself stays until its readers are done */
+        ASSERT(target->subscription == NULL);
+    }
     return target->subscription == NULL;
 }
 
