@@ -8,6 +8,7 @@
 
 #include "base/log.h"
 #include "base/metrics.h"
+#include "net/ip_address.h"
 #include "net/listener_socket_internal.h"
 #include "net/unix_peer.h"
 
@@ -174,15 +175,10 @@ bool listener_take_socket(struct listener *listener, struct listener *from)
 
 static bool access_allowed(const struct listener_options *options, const struct sockaddr_storage *peer)
 {
-    struct in6_addr address = {0};
+    struct in6_addr address = peer->ss_family == AF_INET6
+                                  ? ((const struct sockaddr_in6 *)peer)->sin6_addr
+                                  : ip_address_mapped(((const struct sockaddr_in *)peer)->sin_addr);
 
-    if (peer->ss_family == AF_INET6) {
-        address = ((const struct sockaddr_in6 *)peer)->sin6_addr;
-    } else {
-        memset(&address, 0, 10);
-        memset(&address.s6_addr[10], 0xFF, 2);
-        memcpy(&address.s6_addr[12], &((const struct sockaddr_in *)peer)->sin_addr, 4);
-    }
     for (uint32_t i = 0; i < options->access_rule_count; i++) {
         const struct listener_access_rule *rule = &options->access_rules[i];
         uint32_t whole = rule->prefix_len / 8;

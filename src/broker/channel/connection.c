@@ -12,6 +12,7 @@
 #include "broker/channel/alias.h"
 #include "broker/channel/channel.h"
 #include "broker/channel/transport.h"
+#include "net/ip_address.h"
 #include "net/unix_peer.h"
 
 #include <arpa/inet.h>
@@ -49,8 +50,7 @@ struct peer_address peer_from(const struct sockaddr_storage *from)
         peer.port = ntohs(v6->sin6_port);
     } else if (from->ss_family == AF_INET) {
         const struct sockaddr_in *v4 = (const struct sockaddr_in *)from;
-        memset(&peer.address.s6_addr[10], 0xFF, 2);
-        memcpy(&peer.address.s6_addr[12], &v4->sin_addr, 4);
+        peer.address = ip_address_mapped(v4->sin_addr);
         peer.port = ntohs(v4->sin_port);
     }
     return peer;

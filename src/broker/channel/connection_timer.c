@@ -57,18 +57,21 @@ void connection_start_timer(struct connection *connection)
 {
     struct timer_wheel *timers = worker_timers(connection->worker->host.worker);
     uint64_t now_ms = connection_now(connection), deadline = send_timeout_at(connection);
+    uint32_t max_ms = silence_max_ms(connection);
     const struct listener_options *options = listener_options_of(connection->listener);
 
     if (connection->state != CONNECTION_CONNECTED)
         return;
-    if (silence_max_ms(connection) > 0) {
-        uint64_t keep_alive_at = now_ms - silence_ms(connection, now_ms) + silence_max_ms(connection);
+    if (max_ms > 0) {
+        uint64_t keep_alive_at = now_ms - silence_ms(connection, now_ms) + max_ms;
         deadline = keep_alive_at < deadline ? keep_alive_at : deadline;
     }
     if (connection->extras != NULL && connection->extras->resume_ms > 0 && connection->extras->resume_ms < deadline)
         deadline = connection->extras->resume_ms;
-    if (options->websocket != NULL && now_ms + transport_idle_left_ms(connection) < deadline)
-        deadline = now_ms + transport_idle_left_ms(connection);
+    if (options->websocket != NULL) {
+        uint64_t idle_at = now_ms + transport_idle_left_ms(connection);
+        deadline = idle_at < deadline ? idle_at : deadline;
+    }
     if (deadline == UINT64_MAX)
         timer_stop(timers, &connection->timer);
     else

@@ -14,11 +14,11 @@
 #include "base/metrics.h"
 #include "http/websocket.h"
 #include "mqtt/topic.h"
+#include "net/ip_address.h"
 #include "net/proxy_header.h"
 #include "net/tls.h"
 
 #include <arpa/inet.h>
-
 #include <errno.h>
 #include <poll.h>
 #include <stdlib.h>
@@ -39,6 +39,21 @@ static void wait_at_most(struct connection *connection, uint64_t timeout_ms)
                 connection_now(connection) + timeout_ms);
 }
 
+/* 0: no number of a port. */
+static uint16_t port_number(struct slice text)
+{
+    uint32_t number = 0;
+
+    if (text.len > 5)
+        return 0;
+    for (size_t i = 0; i < text.len; i++) {
+        if (text.data[i] < '0' || text.data[i] > '9')
+            return 0;
+        number = number * 10 + (uint32_t)(text.data[i] - '0');
+    }
+    return number <= UINT16_MAX ? (uint16_t)number : 0;
+}
+
 /* The address of the client that a proxy names in the upgrade request; whoever sets the header is trusted with it by the
  * configuration. What is no address changes nothing. */
 static void take_forwarded_address(struct connection *connection)
@@ -48,27 +63,18 @@ static void take_forwarded_address(struct connection *connection)
     char text[INET6_ADDRSTRLEN];
     struct in_addr ipv4;
     struct in6_addr ipv6;
-    uint32_t number = 0;
+    uint16_t number = port_number(port);
 
     if (address.len > 0 && address.len < sizeof(text)) {
         memcpy(text, address.data, address.len);
         text[address.len] = '\0';
-        if (inet_pton(AF_INET, text, &ipv4) == 1) {
-            memset(&connection->peer.address, 0, 10);
-            memset(&connection->peer.address.s6_addr[10], 0xFF, 2);
-            memcpy(&connection->peer.address.s6_addr[12], &ipv4, 4);
-        } else if (inet_pton(AF_INET6, text, &ipv6) == 1) {
+        if (inet_pton(AF_INET, text, &ipv4) == 1)
+            connection->peer.address = ip_address_mapped(ipv4);
+        else if (inet_pton(AF_INET6, text, &ipv6) == 1)
             connection->peer.address = ipv6;
-        }
     }
-    for (size_t i = 0; i < port.len && port.len <= 5; i++)
-        number = number * 10 + (uint32_t)(port.data[i] - '0'); /* digits only: below */
-    for (size_t i = 0; i < port.len; i++) {
-        if (port.data[i] < '0' || port.data[i] > '9')
-            number = 0;
-    }
-    if (number > 0 && number <= UINT16_MAX)
-        connection->peer.port = (uint16_t)number;
+    if (number > 0)
+        connection->peer.port = number;
 }
 
 static void on_open(struct connection *connection)
