@@ -5,7 +5,6 @@ replacement must find what it replaces.
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import os
 import re
@@ -22,6 +21,7 @@ import pytest
 from emqc import broker as emqc_broker
 from emqc import packets as p
 from emqc.client import DEADLINE_S, Client, unique
+from emqc.websocket import receive_exactly, upgrade
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DOCUMENT = REPOSITORY / "docs" / "deployment.md"
@@ -382,23 +382,3 @@ def tls_socket(port: int, certificates: Path, client: str | None = None) -> ssl.
     if client:
         context.load_cert_chain(certificates / f"{client}.pem", certificates / f"{client}.key")
     return context.wrap_socket(socket.create_connection(("127.0.0.1", port), DEADLINE_S), server_hostname="127.0.0.1")
-
-
-def receive_exactly(stream, count: int) -> bytes:
-    data = b""
-    while len(data) < count:
-        part = stream.recv(count - len(data))
-        assert part, f"closed after {data!r}"
-        data += part
-    return data
-
-
-def upgrade(stream, *headers: str):
-    key = base64.b64encode(os.urandom(16)).decode()
-    lines = ["GET /mqtt HTTP/1.1", "Host: 127.0.0.1", "Upgrade: websocket", "Connection: Upgrade", f"Sec-WebSocket-Key: {key}",
-             "Sec-WebSocket-Version: 13", "Sec-WebSocket-Protocol: mqtt", *headers, "", ""]
-    stream.sendall("\r\n".join(lines).encode())
-    answer = b""
-    while not answer.endswith(b"\r\n\r\n"):
-        answer += receive_exactly(stream, 1)
-    assert answer.startswith(b"HTTP/1.1 101 "), answer

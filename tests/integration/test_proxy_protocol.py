@@ -5,7 +5,6 @@ The tests speak both versions of the header on raw sockets; test_deployment.py h
 
 from __future__ import annotations
 
-import base64
 import os
 import re
 import socket
@@ -20,6 +19,7 @@ import pytest
 from emqc import broker as emqc_broker
 from emqc import packets as p
 from emqc.client import DEADLINE_S, Client, unique
+from emqc.websocket import receive_exactly, upgrade
 
 pytestmark = pytest.mark.emqc
 
@@ -420,26 +420,6 @@ def encrypted(tmp_path_factory):
     yield broker
     broker.stop()
     broker.remove()
-
-
-def receive_exactly(stream, count: int) -> bytes:
-    data = b""
-    while len(data) < count:
-        part = stream.recv(count - len(data))
-        assert part, f"closed after {data!r}"
-        data += part
-    return data
-
-
-def upgrade(stream, *headers: str):
-    key = base64.b64encode(os.urandom(16)).decode()
-    lines = ["GET /mqtt HTTP/1.1", "Host: 127.0.0.1", "Upgrade: websocket", "Connection: Upgrade", f"Sec-WebSocket-Key: {key}",
-             "Sec-WebSocket-Version: 13", "Sec-WebSocket-Protocol: mqtt", *headers, "", ""]
-    stream.sendall("\r\n".join(lines).encode())
-    answer = b""
-    while not answer.endswith(b"\r\n\r\n"):
-        answer += receive_exactly(stream, 1)
-    assert answer.startswith(b"HTTP/1.1 101 "), answer
 
 
 def frame(data: bytes) -> bytes:

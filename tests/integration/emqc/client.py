@@ -67,10 +67,13 @@ class Client:
 
     # --- receiving
 
+    def _wait_readable(self, seconds: float) -> bool:
+        return bool(self._readable.poll(seconds * 1000))
+
     def _fill(self, deadline: float) -> bool:
         """Waits for more bytes; False at the end of the connection."""
         left = deadline - time.monotonic()
-        if left <= 0 or not self._readable.poll(left * 1000):
+        if left <= 0 or not self._wait_readable(left):
             raise TimeoutError(f"nothing from the broker (buffered: {bytes(self._buffer).hex(' ')})")
         try:
             data = self.socket.recv(1 << 18)

@@ -61,16 +61,8 @@ class TlsClient(Client):
         self.address = "127.0.0.1:%d" % self.socket.getsockname()[1]
         self.socket = tls.wrap_socket(self.socket, server_hostname=server_name, session=session)
 
-    def _fill(self, deadline: float) -> bool:
-        left = deadline - time.monotonic()
-        if left <= 0 or not (self.socket.pending() or self._readable.poll(left * 1000)):
-            raise TimeoutError(f"nothing from the broker (buffered: {bytes(self._buffer).hex(' ')})")
-        try:
-            data = self.socket.recv(1 << 18)
-        except ConnectionResetError:
-            return False
-        self._buffer += data
-        return bool(data)
+    def _wait_readable(self, seconds: float) -> bool:
+        return self.socket.pending() > 0 or super()._wait_readable(seconds)
 
     def server_common_name(self) -> str:
         subject = self.socket.getpeercert()["subject"]

@@ -61,6 +61,25 @@ def ask(port: int, data: bytes | None = None, **fields) -> Answer:
         return Answer(sock)
 
 
+def receive_exactly(stream, count: int) -> bytes:
+    """From a plain or TLS socket; a stream that ends before is a failure."""
+    data = b""
+    while len(data) < count:
+        part = stream.recv(count - len(data))
+        assert part, f"closed after {data!r}"
+        data += part
+    return data
+
+
+def upgrade(stream, *headers: str):
+    """Opens a WebSocket on a connected stream; `headers`: further lines of the request."""
+    stream.sendall(request(80, more=headers))
+    answer = b""
+    while not answer.endswith(b"\r\n\r\n"):
+        answer += receive_exactly(stream, 1)
+    assert answer.startswith(b"HTTP/1.1 101 "), answer
+
+
 def frame(opcode: int, payload: bytes = b"", final: bool = True, masked: bool = True, reserved: int = 0) -> bytes:
     head = bytes([final << 7 | reserved << 4 | opcode])
     mask_bit = masked << 7
