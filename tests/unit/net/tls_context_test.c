@@ -24,15 +24,8 @@ static int set_up(void **state)
     expired = identity_make(
         &(struct identity_options){.name = "old", .issuer = &authority, .from_s = -2L * DAY_S, .until_s = -DAY_S});
     self_signed = identity_make(&(struct identity_options){.name = "self"});
-    base = (struct tls_options){
-        .key_prefix = TEXT("listener.ssl.test"),
-        .cert_file = write_certificates("cert.pem", server.certificate, NULL),
-        .key_file = write_key("key.pem", server.key),
-        .ca_cert_file = write_certificates("ca.pem", authority.certificate, NULL),
-        .ciphers = TEXT("ECDHE-ECDSA-AES256-GCM-SHA384,AES256-SHA"),
-        .handshakes_max = 100,
-        .reuse_sessions = true,
-    };
+    base = options_make(&server, "ECDHE-ECDSA-AES256-GCM-SHA384,AES256-SHA");
+    base.ca_cert_file = write_certificates("ca.pem", authority.certificate, NULL);
     return stream_pool_init(&pool);
 }
 
@@ -207,19 +200,11 @@ static void only_the_configured_versions_are_spoken(void **state)
 /* Handshake of a client with this certificate (NULL: none); the broker's error, "" when it comes in. */
 static const char *comes_in(struct tls_context *context, const struct identity *identity)
 {
-    static char error[TLS_ERROR_MAX];
     SSL_CTX *client_context = client_context_make(NULL, 0, 0);
-    struct pair pair;
 
     if (identity != NULL)
         client_context_identity(client_context, identity);
-    pair_init(&pair, &pool, context, client_context);
-    bool done = pair_handshake(&pair);
-    strcpy(error, pair_error(&pair));
-    assert_true(done == (error[0] == '\0'));
-    pair_fini(&pair);
-    SSL_CTX_free(client_context);
-    return error;
+    return handshake_error(&pool, context, client_context);
 }
 
 static void clients_without_a_good_certificate_are_refused_with_the_reason(void **state)
@@ -463,22 +448,14 @@ static unsigned int on_psk_client(SSL *ssl, const char *hint, char *identity, un
 
 static const char *psk_comes_in(struct tls_context *context, int version, const char *identity, const char *key)
 {
-    static char error[TLS_ERROR_MAX];
     SSL_CTX *client_context = client_context_make(NULL, version, version);
-    struct pair pair;
 
     psk_identity = identity;
     psk_key = key;
     if (identity != NULL)
         SSL_CTX_set_psk_client_callback(client_context, on_psk_client);
     SSL_CTX_set_cipher_list(client_context, identity == NULL ? "DEFAULT" : "PSK");
-    pair_init(&pair, &pool, context, client_context);
-    bool done = pair_handshake(&pair);
-    strcpy(error, pair_error(&pair));
-    assert_true(done == (error[0] == '\0'));
-    pair_fini(&pair);
-    SSL_CTX_free(client_context);
-    return error;
+    return handshake_error(&pool, context, client_context);
 }
 
 static void psk_clients_come_in_with_their_key_only(void **state)

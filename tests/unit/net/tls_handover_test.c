@@ -22,14 +22,7 @@ static int set_up(void **state)
 {
     (void)state;
     server = identity_make(&(struct identity_options){.name = "broker"});
-    options = (struct tls_options){
-        .key_prefix = TEXT("listener.ssl.test"),
-        .cert_file = write_certificates("cert.pem", server.certificate, NULL),
-        .key_file = write_key("key.pem", server.key),
-        .ciphers = TEXT("ECDHE-ECDSA-AES128-GCM-SHA256,TLS_AES_128_GCM_SHA256"),
-        .handshakes_max = 100,
-        .reuse_sessions = true,
-    };
+    options = options_make(&server, "ECDHE-ECDSA-AES128-GCM-SHA256,TLS_AES_128_GCM_SHA256");
     context = context_make(&options);
     return stream_pool_init(&pool);
 }

@@ -35,16 +35,10 @@ static int set_up(void **state)
 {
     (void)state;
     server = identity_make(&(struct identity_options){.name = "broker"});
-    options = (struct tls_options){
-        .key_prefix = TEXT("listener.ssl.test"),
-        .cert_file = write_certificates("cert.pem", server.certificate, NULL),
-        .key_file = write_key("key.pem", server.key),
-        .ciphers = TEXT("ECDHE-ECDSA-AES128-GCM-SHA256,ECDHE-ECDSA-AES256-GCM-SHA384,ECDHE-ECDSA-CHACHA20-POLY1305,"
-                        "ECDHE-ECDSA-AES128-CCM,TLS_AES_128_GCM_SHA256,TLS_AES_256_GCM_SHA384,"
-                        "TLS_CHACHA20_POLY1305_SHA256,TLS_AES_128_CCM_SHA256"),
-        .handshakes_max = 100,
-        .reuse_sessions = true,
-    };
+    options = options_make(&server,
+                           "ECDHE-ECDSA-AES128-GCM-SHA256,ECDHE-ECDSA-AES256-GCM-SHA384,ECDHE-ECDSA-CHACHA20-POLY1305,"
+                           "ECDHE-ECDSA-AES128-CCM,TLS_AES_128_GCM_SHA256,TLS_AES_256_GCM_SHA384,"
+                           "TLS_CHACHA20_POLY1305_SHA256,TLS_AES_128_CCM_SHA256");
     context = context_make(&options);
     return stream_pool_init(&pool);
 }

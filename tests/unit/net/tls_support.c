@@ -316,6 +316,32 @@ void client_context_identity(SSL_CTX *context, const struct identity *identity)
     assert_int_equal(SSL_CTX_use_PrivateKey(context, identity->key), 1);
 }
 
+struct tls_options options_make(const struct identity *server, const char *ciphers)
+{
+    return (struct tls_options){
+        .key_prefix = TEXT("listener.ssl.test"),
+        .cert_file = write_certificates("cert.pem", server->certificate, NULL),
+        .key_file = write_key("key.pem", server->key),
+        .ciphers = TEXT(ciphers),
+        .handshakes_max = 100,
+        .reuse_sessions = true,
+    };
+}
+
+const char *handshake_error(struct stream_pool *pool, struct tls_context *context, SSL_CTX *client_context)
+{
+    static char error[TLS_ERROR_MAX];
+    struct pair pair;
+
+    pair_init(&pair, pool, context, client_context);
+    bool done = pair_handshake(&pair);
+    strcpy(error, pair_error(&pair));
+    assert_true(done == (error[0] == '\0'));
+    pair_fini(&pair);
+    SSL_CTX_free(client_context);
+    return error;
+}
+
 struct tls_context *context_make(const struct tls_options *options)
 {
     struct tls_context *context = NULL;

@@ -73,10 +73,15 @@ size_t client_read(struct pair *pair, void *out, size_t capacity);
 /* What the broker would log about the failure; "" when there is nothing. */
 const char *pair_error(const struct pair *pair);
 
+/* A handshake with this client, whose context is freed: the broker's error, "" when it comes in. Valid until the next call. */
+const char *handshake_error(struct stream_pool *pool, struct tls_context *context, SSL_CTX *client_context);
+
 /* A client that trusts `authority` (NULL: it checks nothing) and takes versions from `version_min` to `version_max` (0: any). */
 SSL_CTX *client_context_make(const struct identity *authority, int version_min, int version_max);
 void client_context_identity(SSL_CTX *context, const struct identity *identity);
 
+/* The options of a listener with this certificate, in files, that resumes sessions and takes 100 handshakes at once. */
+struct tls_options options_make(const struct identity *server, const char *ciphers);
 /* A context that must be fine. */
 struct tls_context *context_make(const struct tls_options *options);
 

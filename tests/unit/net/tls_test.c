@@ -26,15 +26,9 @@ static int set_up(void **state)
     authority = identity_make(&(struct identity_options){.name = "Authority", .authority = true});
     server = identity_make(&(struct identity_options){.name = "broker", .issuer = &authority});
     client = identity_make(&(struct identity_options){.name = "c1", .organization = "Acme", .issuer = &authority});
-    options = (struct tls_options){
-        .key_prefix = TEXT("listener.ssl.test"),
-        .cert_file = write_certificates("cert.pem", server.certificate, NULL),
-        .key_file = write_key("key.pem", server.key),
-        .ca_cert_file = write_certificates("ca.pem", authority.certificate, NULL),
-        .ciphers = TEXT("ECDHE-ECDSA-AES256-GCM-SHA384,ECDHE-ECDSA-AES128-SHA256"),
-        .handshakes_max = 10000,
-        .reuse_sessions = true,
-    };
+    options = options_make(&server, "ECDHE-ECDSA-AES256-GCM-SHA384,ECDHE-ECDSA-AES128-SHA256");
+    options.ca_cert_file = write_certificates("ca.pem", authority.certificate, NULL);
+    options.handshakes_max = 10000;
     context = context_make(&options);
     return stream_pool_init(&pool);
 }
