@@ -43,6 +43,10 @@ test: deps-test ## Install what is missing, then every test: unit, integration, 
 test-quick: deps-test ## Unit tests and the quick integration tests, in under a minute
 	@$(PYTHON) tools/test.py quick
 
+.PHONY: crash
+crash: deps-test ## The crash suite as in a nightly run: each test kills CRASH_KILLS (200) times
+	@CRASH_KILLS=$(or $(CRASH_KILLS),200) $(PYTHON) tools/test.py release crash
+
 .PHONY: bench
 bench: deps-bench release ## Compare with mosquitto and write docs/benchmarks.md
 	$(PYTHON) bench/run.py
@@ -61,7 +65,7 @@ format: ## Lay out all C files with clang-format
 
 .PHONY: generate
 generate: check-deps ninja-release ## Write etc/emqx.conf and docs/configuration.md from the key tables
-	@$(NINJA) -C build/release update-conf
+	@$(NINJA) -C build/release update-conf update-plugin-conf
 
 .PHONY: coverage
 coverage: deps-coverage ninja-coverage ## Unit test coverage as build/coverage/coverage.html

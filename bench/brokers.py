@@ -2,10 +2,13 @@
 
 Every start gets a fresh directory, a free port of 127.0.0.1 and empty state. One listener is measured: plain TCP, TLS or
 WebSocket; TLS has the same certificate for all. All brokers get the same limits: a send
-window of `inflight` messages, queues without a limit (the load keeps them short), no authentication, nothing on disk.
+window of `inflight` messages, queues without a limit (the load keeps them short), no authentication, nothing on disk:
+sessions end with their connections. Where the disk is what is measured, `durability` says how: one of emqc's words, or
+mosquitto's persistence, which writes its one file at the end and every half hour.
 """
 
 import atexit
+import contextlib
 import functools
 import os
 import shlex
@@ -18,6 +21,7 @@ import time
 
 inflight = 1000  # QoS 1 and 2 messages on their way to one client, also its Receive Maximum; run.py --inflight
 START_SECONDS = 15
+STOP_SECONDS = 60  # with a file of gigabytes to write
 
 
 class BrokerError(Exception):
@@ -91,10 +95,13 @@ class Broker:
 
     name = ""
 
-    def __init__(self, transport="tcp"):
+    def __init__(self, transport="tcp", durability=""):
         self.transport = transport  # or tls, ws
+        self.durability = durability  # empty: nothing is meant to outlive the process
         self.rsa_bits = 2048  # of the key behind TLS: the usual size
+        self.logins = ""  # see login.py
         self.process = None
+        self.command = []
         self.environment = dict(os.environ)
         self.directory = None
         self.port = 0
@@ -109,23 +116,27 @@ class Broker:
         raise NotImplementedError
 
     def start(self):
-        """Starts it and returns when it listens; self.pid is then the process that does."""
+        """Starts it from nothing and returns when it listens; self.pid is then the process that does."""
         self.directory = tempfile.mkdtemp(prefix=f"bench-{self.name}-")
         self.port = free_port()
-        command = self.prepare()
-        with open(os.path.join(self.directory, "output"), "wb") as output:
-            self.process = subprocess.Popen(command, cwd=self.directory, stdin=subprocess.DEVNULL, stdout=output,
+        self.command = self.prepare()
+        self.launch()
+
+    def launch(self, seconds=START_SECONDS):
+        """Starts it with what is there. Returns the seconds until it listened."""
+        begin = time.monotonic()
+        with open(os.path.join(self.directory, "output"), "ab") as output:
+            self.process = subprocess.Popen(self.command, cwd=self.directory, stdin=subprocess.DEVNULL, stdout=output,
                                             stderr=subprocess.STDOUT, env=self.environment, start_new_session=True)
-        deadline = time.monotonic() + START_SECONDS
-        while time.monotonic() < deadline and self.process.poll() is None:
+        while time.monotonic() < begin + seconds and self.process.poll() is None:
             inodes = listening_inodes(self.port)
             owners = [pid for pid in group_members(self.process.pid) if inodes and has_socket(pid, inodes)]
             if owners:
                 self.pid = owners[0]
-                return
+                return time.monotonic() - begin
             time.sleep(0.02)
         text = self.output()
-        self.stop()
+        self.discard()
         raise BrokerError(f"{self.name} did not listen on port {self.port}:\n{text}")
 
     def output(self):
@@ -133,20 +144,31 @@ class Broker:
         with open(os.path.join(self.directory, "output"), encoding="utf-8", errors="replace") as text:
             return text.read()[-2000:]
 
+    def end(self, number=signal.SIGTERM, seconds=STOP_SECONDS):
+        """Ends it by this signal, or by SIGKILL when that does not help; what it has written stays. Returns the seconds."""
+        begin = time.monotonic()
+        for signal_number, patience in ((number, seconds), (signal.SIGKILL, seconds)):
+            if self.process is None:
+                break
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal_number)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(timeout=patience)
+                self.process = None
+        return time.monotonic() - begin
+
     def stop(self):
         """Ends it and removes its directory."""
-        if self.process is not None:
-            for number in (signal.SIGTERM, signal.SIGKILL):
-                try:
-                    os.killpg(self.process.pid, number)
-                except ProcessLookupError:
-                    pass
-                try:
-                    self.process.wait(timeout=10)
-                    break
-                except subprocess.TimeoutExpired:
-                    continue
-            self.process = None
+        self.end(seconds=10)
+        self.remove()
+
+    def discard(self):
+        """The same without waiting for what it would still write."""
+        self.end(signal.SIGKILL)
+        self.remove()
+
+    def remove(self):
+        """Removes its directory."""
         if self.directory is not None:
             shutil.rmtree(self.directory, ignore_errors=True)
             self.directory = None
@@ -174,7 +196,8 @@ class Mosquitto(Broker):
         settings = {
             "listener": f"{self.port} 127.0.0.1",
             "allow_anonymous": "true",
-            "persistence": "false",
+            "persistence": "true" if self.durability else "false",
+            "persistence_location": self.directory + "/",
             "max_inflight_messages": str(inflight),
             "max_queued_messages": "0",
             "set_tcp_nodelay": "true",
@@ -194,13 +217,24 @@ class Mosquitto(Broker):
         return [self.executable(), "-c", path]
 
 
+def access_rules(count):
+    """So many rules, of which only the last one fits a client of emqx_bench."""
+    for number in range(count - 1):
+        if number % 2:
+            yield f'{{deny, all, pubsub, ["secret/{number}/%c/#", "site/{number}/+/admin"]}}.\n'
+        else:
+            yield f'{{allow, {{user, "user{number}"}}, pubsub, ["site/{number}/#"]}}.\n'
+    yield "{allow, all}.\n"
+
+
 class Emqc(Broker):
     """The broker of this repository: a copy of the release tree with settings added."""
 
     name = "emqc"
 
-    def __init__(self, release, transport="tcp", workers=0):
-        super().__init__(transport)
+    def __init__(self, release, transport="tcp", workers=0, durability="", rules=None):
+        super().__init__(transport, durability)
+        self.rules = rules  # of acl_file; 0: enable_acl is off; None: as shipped
         self.release = release
         self.workers = workers  # 0: as many as the machine has processors
         if not os.access(os.path.join(release, "bin", "emqx"), os.X_OK):
@@ -227,6 +261,12 @@ class Emqc(Broker):
             "zone.external.force_shutdown_policy": "0|0MB",  # would end a client with 8,000 messages waiting
             "zone.external.enable_flapping_detect": "off",
         }
+        if self.durability:
+            settings |= {"zone.external.durability": self.durability, "broker.max_retained_messages": "0"}
+        if self.rules is not None:
+            settings["zone.external.enable_acl"] = "on" if self.rules else "off"
+            with open(os.path.join(root, "etc", "acl.conf"), "w", encoding="utf-8") as file:
+                file.writelines(access_rules(self.rules))
         if self.workers > 0:
             settings["node.workers"] = str(self.workers)
         for kind in ("tcp", "ssl", "ws", "wss"):

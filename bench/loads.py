@@ -1,6 +1,6 @@
 """The loads that are measured, one row each: what emqx_bench is told and what must be reached.
 
-Loads come in groups: `main` over plain TCP, `tls` and `ws`. A group has a column for each broker as it is set up there,
+Loads come in groups: `main` over plain TCP, `tls`, `ws` and `access`. A group has a column for each broker as it is set up there,
 and the ratios of columns that its tables show.
 
 `goals` are what the project wants of the group's ratios in their order, by metric; in `main` that is emqc ÷ mosquitto. A
@@ -29,6 +29,10 @@ class Load:
     goals: dict = field(default_factory=dict)
     limits: dict = field(default_factory=dict)
     rsa_bits: int = 2048  # of the key behind TLS
+    run: str = ""  # how, if not as run.py does: login.py, or a function of durable.py
+    columns: list = None  # only these of the group
+    seconds_max: int = 0  # measured in a round; 0: as long as run.py is told
+    rounds_max: int = 0  # the same
 
 
 @dataclass
@@ -39,6 +43,9 @@ class Column:
     broker: str
     transport: str = "tcp"  # or tls, ws
     workers: int = 0  # emqc's; 0: a processor each
+    durability: str = ""  # see brokers.py
+    rules: int = None  # of acl_file; 0: enable_acl is off; None: as shipped
+    logins: str = ""  # see login.py
 
 
 @dataclass
@@ -70,9 +77,10 @@ def _load(key, title, pattern, qos, extra=(), kind="throughput", limits=None, **
 
 
 def idle_connections():
-    """As many as one process may open here, less what it needs itself; ports of one address bound it too."""
+    """As many as one process may open here, less what it needs itself (emqc keeps up to 640 for its store's files and the rest); ports of one
+    address bound it too."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return max(1000, min(hard - 200, 25000))
+    return max(1000, min(hard - 700, 25000))
 
 
 def main_loads():
@@ -145,10 +153,25 @@ def websocket_group():
         ])
 
 
+def access_group():
+    """What access rules cost: each client publishes to one topic, so its verdict is remembered."""
+    columns = [Column("emqc 1,000 rules", "emqc", rules=1000), Column("emqc without", "emqc", rules=0)]
+    share = [0.95]
+    return Group(
+        "access", "Access rules",
+        "A thousand rules, half of them for single users and half for everybody, none of which fits before the last; the cache is on.",
+        columns, [("emqc 1,000 rules", "emqc without")],
+        [
+            _load("access-pair-0", "100 pairs, QoS 0", "pair", 0, delivered_per_s=share),
+            _load("access-pair-1", "100 pairs, QoS 1", "pair", 1, delivered_per_s=share),
+            _load("access-fan-in-0", "fan-in 100:1, QoS 0", "fan-in", 0, ["--window", "50"], delivered_per_s=share),
+        ])
+
+
 def all_groups(main_columns):
-    """Every group, in the order of the report. `main` compares the first of its columns with the last."""
+    """The groups of loads without state, in the order of the report. `main` compares the first of its columns with the last."""
     ratios = [(main_columns[0].name, main_columns[-1].name)] if len(main_columns) > 1 else []
-    return [Group("main", "", "", main_columns, ratios, main_loads()), tls_group(), websocket_group()]
+    return [Group("main", "", "", main_columns, ratios, main_loads()), tls_group(), websocket_group(), access_group()]
 
 
 def common_arguments(version, size, seconds, warm_up_ms):

@@ -16,7 +16,9 @@ import sys
 import tempfile
 
 import brokers
+import durable
 import loads as load_table
+import login
 import report
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -27,6 +29,8 @@ def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="one round of one second each, nothing is written")
     parser.add_argument("--only", metavar="LOAD,...", help="only these loads, or all that begin so; see --list")
+    parser.add_argument("--long", action="store_true",
+                        help="the loads of durable with 200,000 sessions and a backlog of 10 GB: half an hour, 25 GB of disk")
     parser.add_argument("--list", action="store_true", help="name the loads and end")
     parser.add_argument("--rounds", type=int, default=3, help="rounds of each load [%(default)s]")
     parser.add_argument("--seconds", type=int, default=5, help="measured in each round [%(default)s]")
@@ -40,7 +44,7 @@ def parse_arguments():
                         help="one more broker, by its command line with {port} and {dir}")
     parser.add_argument("--bench", default=None, help="the emqx_bench to use")
     parser.add_argument("--release", default=os.path.join(ROOT, "_rel", "emqx"), help="emqc's release tree")
-    parser.add_argument("--out", default=os.path.join(ROOT, "docs", "benchmarks.md"), help="[docs/benchmarks.md]")
+    parser.add_argument("--out", help="[docs/benchmarks.md; with --only nothing is written unless this is given, for a section is written whole]")
     parser.add_argument("--json", metavar="FILE", help="all summaries, for further use")
     return parser.parse_args()
 
@@ -81,7 +85,7 @@ def restrict(group, wanted_loads, wanted_brokers):
 
 
 def choose_groups(arguments):
-    groups = load_table.all_groups(main_columns(arguments))
+    groups = [*load_table.all_groups(main_columns(arguments)), login.group(), durable.group(arguments.long)]
     wanted = arguments.only.split(",") if arguments.only is not None else None
     chosen = [restrict(group, wanted, arguments.brokers.split(",")) for group in groups]
     if not any(group.loads for group in chosen):
@@ -92,12 +96,13 @@ def choose_groups(arguments):
 
 def make_broker(column, arguments, rsa_bits=2048):
     if column.broker == "mosquitto":
-        broker = brokers.Mosquitto(column.transport)
+        broker = brokers.Mosquitto(column.transport, column.durability)
     elif column.broker == "emqc":
-        broker = brokers.Emqc(arguments.release, column.transport, column.workers)
+        broker = brokers.Emqc(arguments.release, column.transport, column.workers, column.durability, column.rules)
     else:
         broker = brokers.Other(column.name, arguments.against.partition("=")[2])
     broker.rsa_bits = rsa_bits
+    broker.logins = column.logins
     return broker
 
 
@@ -130,20 +135,32 @@ def progress_text(load, summary):
     return "; ".join(parts)
 
 
+def round_settings(load, arguments):
+    """How many rounds of a load there are, and what all its runs are told."""
+    rounds, seconds, warm_up_ms = (1, 1, 500) if arguments.quick else (arguments.rounds, arguments.seconds, 1000)
+    seconds = min(seconds, load.seconds_max or seconds)
+    return min(rounds, load.rounds_max or rounds), load_table.common_arguments(arguments.version, arguments.size, seconds,
+                                                                               warm_up_ms)
+
+
 def run_all(groups, bench, arguments):
     """All rounds of all loads. Returns {load: {column: [summary]}}."""
-    rounds, seconds, warm_up_ms = (1, 1, 500) if arguments.quick else (arguments.rounds, arguments.seconds, 1000)
-    common = load_table.common_arguments(arguments.version, arguments.size, seconds, warm_up_ms)
     results = {}
     total = sum(len(group.loads) for group in groups)
     for group, load in ((group, load) for group in groups for load in group.loads):
-        results[load.key] = {column.name: [] for column in group.columns}
-        for turn, column in itertools.product(range(rounds), group.columns):
+        columns = [column for column in group.columns if load.columns is None or column.name in load.columns]
+        results[load.key] = {column.name: [] for column in columns}
+        rounds, common = round_settings(load, arguments)
+        for turn, column in itertools.product(range(rounds), columns):
             print(f"[{len(results)}/{total}] {load.key} round {turn + 1}/{rounds} {column.name}: ", end="",
                   file=sys.stderr, flush=True)
-            summary = measure(bench, make_broker(column, arguments, load.rsa_bits),
-                              [*common, *load_table.TRANSPORT_ARGUMENTS[column.transport], *load.arguments])
+            broker = make_broker(column, arguments, load.rsa_bits)
+            if load.run:
+                summary = (login if load.run == "login" else durable).measure(bench, broker, common, load)
+            else:
+                summary = measure(bench, broker, [*common, *load_table.TRANSPORT_ARGUMENTS[column.transport], *load.arguments])
             results[load.key][column.name].append(summary)
+            durable.add_differences(results)
             print(progress_text(load, summary), file=sys.stderr, flush=True)
     return results
 
@@ -195,7 +212,9 @@ def main():
     if arguments.json:
         with open(arguments.json, "w", encoding="utf-8") as out:
             json.dump(results, out, indent=1)
-    if not arguments.quick:
+    if arguments.out is None and arguments.only is None and not arguments.quick:
+        arguments.out = os.path.join(ROOT, "docs", "benchmarks.md")
+    if arguments.out is not None:
         write_document(arguments, groups, results)
     clean = all(summary["ok"] for by_broker in results.values() for runs in by_broker.values() for summary in runs)
     return 0 if clean else 1

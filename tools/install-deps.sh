@@ -11,12 +11,13 @@ set -eu
 # libc6-dev is only recommended by gcc, and recommended packages are left out below.
 build_packages="meson ninja-build gcc libc6-dev pkg-config python3 ccache
     libuv1-dev liburcu-dev libjemalloc-dev libxxhash-dev libssl-dev openssl
-    libhttp-parser-dev zlib1g-dev"
+    libhttp-parser-dev zlib1g-dev librocksdb-dev libjansson-dev libpcre2-dev
+    libargon2-dev libcrypt-dev libcurl4-openssl-dev"
 test_packages="libcmocka-dev clang clang-format clang-tidy libclang-rt-dev
     python3-pytest python3-pytest-xdist python3-pytest-timeout python3-paho-mqtt
     mosquitto mosquitto-clients chromium
     haproxy nginx libnginx-mod-stream"
-bench_packages="mosquitto mosquitto-clients"
+bench_packages="mosquitto mosquitto-clients nginx"
 coverage_packages="libcmocka-dev gcovr"
 
 here=$(cd "$(dirname "$0")/.." && pwd)

@@ -19,6 +19,7 @@ etc/certs gets certificates for trying out (tools/make-certs.sh) if it has none 
 everybody who has the package would have their keys. The script is installed with the modules, for whoever sets up the system.
 """
 import argparse
+import fnmatch
 import hashlib
 import json
 import os
@@ -31,7 +32,10 @@ from pathlib import Path
 RECORD = '.shipped'
 SOURCE_ROOT = Path(__file__).resolve().parent.parent
 MAKE_CERTS = SOURCE_ROOT / 'tools' / 'make-certs.sh'
-KEY_FILES = {'psk.txt'}  # what the user writes into them is for the broker's eyes alone
+PLUGIN_HEADER = SOURCE_ROOT / 'include' / 'emqc' / 'plugin.h'
+PLUGIN_TEMPLATE = SOURCE_ROOT / 'plugins' / 'emqc_plugin_template'
+TEMPLATE_FILES = ('Makefile', '*.c', '*.conf')  # what was built there stays behind
+KEY_FILES = ('psk.txt', 'plugins/*.conf')  # what the user writes into them is for the broker's eyes alone
 
 
 def sha256(content):
@@ -86,11 +90,10 @@ def write_record(path, record):
 
 
 def config_mode(name):
-    return 0o600 if name in KEY_FILES else 0o644
+    return 0o600 if any(fnmatch.fnmatch(name, pattern) for pattern in KEY_FILES) else 0o644
 
 
-def install_config_file(content, target, last_shipped, say):
-    mode = config_mode(target.name)
+def install_config_file(content, target, last_shipped, mode, say):
     new_digest = sha256(content)
     beside = target.with_name(target.name + '.new')
 
@@ -120,7 +123,7 @@ def install_config(shipped, etc, say):
     record = read_record(record_path)
     new_record = {}
     for name, content in sorted(shipped.items()):
-        new_record[name] = install_config_file(content, etc / name, record.get(name), say)
+        new_record[name] = install_config_file(content, etc / name, record.get(name), config_mode(name), say)
     for name in sorted(set(record) - set(shipped)):
         dropped = etc / name
         if dropped.is_file() and not dropped.is_symlink() and sha256(dropped.read_bytes()) == record[name]:
@@ -174,11 +177,11 @@ def parse_arguments(arguments):
 def layout(options):
     """The folder of each kind of file."""
     if options.tree:
-        return {name: options.tree / name for name in ('bin', 'lib', 'etc', 'data', 'log')}
+        return {name: options.tree / name for name in ('bin', 'lib', 'include', 'etc', 'data', 'log')}
 
     def under(*parts):
         return Path(options.destdir + '/' + '/'.join(parts))
-    return {'bin': under(options.prefix, 'bin'), 'lib': under(options.prefix, 'lib', 'emqx'),
+    return {'bin': under(options.prefix, 'bin'), 'lib': under(options.prefix, 'lib', 'emqx'), 'include': under(options.prefix, 'include'),
             'etc': under(options.sysconfdir, 'emqx'), 'data': under(options.localstatedir, 'lib', 'emqx'),
             'log': under(options.localstatedir, 'log', 'emqx')}
 
@@ -201,6 +204,10 @@ def main(arguments):
                        if name.endswith('.conf') else content for name, content in shipped.items()}
         install_config(shipped, folders['etc'], say)
         install_binaries([MAKE_CERTS], folders['lib'], 0o755)
+        # For plugins of the user's own: the interface, and the folder that `emqx_ctl plugins new` copies.
+        install_binaries([PLUGIN_HEADER], folders['include'] / 'emqc', 0o644)
+        install_binaries([path for pattern in TEMPLATE_FILES for path in PLUGIN_TEMPLATE.glob(pattern)],
+                         folders['lib'] / PLUGIN_TEMPLATE.name, 0o644)
         if options.destdir:
             certs = f'{options.sysconfdir}/emqx/certs'
             say(f'{certs} is left empty; on the system: {options.prefix}/lib/emqx/{MAKE_CERTS.name} {certs}')

@@ -4,7 +4,7 @@
     tools/tidy.py [--root DIR] [layers] [format] [generated] [sizes] [clang-tidy]      (no name: all of them)
 
 layers      A folder of src/ includes only itself and what stands below it in src/LAYERS. Includes are written from
-            the root of src/; a header named *_internal.h stays inside its folder; a plugin sees emqc/plugin.h only.
+            the root of src/; a header named *_internal.h stays inside its folder; a plugin sees emqc/plugin.h and plugins/lib only.
 format      clang-format leaves every file as it is.
 generated   The files that are made from the key tables are what the tables say (`make generate`).
 sizes       Prints how large files, functions and structs are and names those to look at again. Never fails.
@@ -94,9 +94,10 @@ def check_layers(root):
     for file in source_files(root, 'plugins'):
         text = file.read_text(encoding='utf-8')
         for match in INCLUDE.finditer(text):
-            if match.group(1) != 'emqc/plugin.h' and not (file.parent / match.group(1)).is_file():
+            of_lib = match.group(1).startswith('lib/') and (root / 'plugins' / match.group(1)).is_file()
+            if match.group(1) != 'emqc/plugin.h' and not of_lib and not (file.parent / match.group(1)).is_file():
                 line = text.count('\n', 0, match.start(1)) + 1
-                problems.append(f'{file}:{line}: "{match.group(1)}": a plugin sees emqc/plugin.h and its own headers')
+                problems.append(f'{file}:{line}: "{match.group(1)}": a plugin sees emqc/plugin.h, plugins/lib and its own headers')
     return problems
 
 

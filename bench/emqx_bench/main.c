@@ -2,9 +2,10 @@
  * emqx_bench: a load generator for MQTT brokers.
  *
  * conn, pub and sub take the options of emqtt-bench; load runs publishers and subscribers together as a closed loop
- * and checks that every message arrives once and in order.
+ * and checks that every message arrives once and in order; queue does the same with persistent sessions whose clients are away.
  */
 #include "load.h"
+#include "queue.h"
 #include "simple.h"
 
 #include <stdio.h>
@@ -12,11 +13,12 @@
 
 static int usage(FILE *out)
 {
-    (void)fputs("Usage: emqx_bench conn|pub|sub|load [OPTION VALUE]...\n\n"
+    (void)fputs("Usage: emqx_bench conn|pub|sub|load|queue [OPTION VALUE]...\n\n"
                 "  conn   opens connections and keeps them\n"
                 "  pub    connections that publish\n"
                 "  sub    connections that subscribe and count what comes\n"
-                "  load   publishers and subscribers together: fan-out, fan-in, pair, shared, wildcard, idle\n\n"
+                "  load   publishers and subscribers together: fan-out, fan-in, pair, shared, wildcard, idle\n"
+                "  queue  persistent sessions whose clients are away: filled, then drained\n\n"
                 "emqx_bench COMMAND --help lists a command's options.\n",
                 out);
     return out == stdout ? 0 : 2;
@@ -35,7 +37,11 @@ int main(int argc, char **argv)
             int parsed = options_parse((enum command)command, argc - 2, argv + 2, &options);
             if (parsed != 0)
                 return parsed < 0 ? 2 : 0;
-            return command == COMMAND_LOAD ? load_main(&options) : simple_main(&options);
+            switch ((enum command)command) {
+            case COMMAND_LOAD: return load_main(&options);
+            case COMMAND_QUEUE: return queue_main(&options);
+            default: return simple_main(&options);
+            }
         }
     }
     (void)fprintf(stderr, "emqx_bench: there is no command '%s'\n", argv[1]);

@@ -8,7 +8,7 @@
 
 #include "client.h"
 
-enum command { COMMAND_CONN, COMMAND_PUB, COMMAND_SUB, COMMAND_LOAD, COMMAND_COUNT };
+enum command { COMMAND_CONN, COMMAND_PUB, COMMAND_SUB, COMMAND_LOAD, COMMAND_QUEUE, COMMAND_COUNT };
 
 struct options {
     enum command command;
@@ -25,7 +25,7 @@ struct options {
     uint32_t qos;
     uint32_t inflight;    /* QoS 1 and 2 handshakes a publisher has open */
     uint32_t receive_max; /* sent by subscribers with v5; 0: not sent */
-    uint32_t duration_s;  /* conn, pub, sub: 0: until a signal or the limit; load: what is measured */
+    uint32_t duration_s;  /* conn, pub, sub: 0: until a signal or the limit; load, queue: what is measured */
     const char *json_path;
     uint32_t broker_pid; /* 0: none */
     bool quiet;
@@ -56,6 +56,10 @@ struct options {
     uint32_t concurrency;
     const char *topic_prefix;
     uint32_t hold_s;
+    /* queue: also publisher_count, warm_up_ms, stall_s, topic_prefix; qos is 1 or 2 */
+    uint32_t session_count; /* 0: as many as publishers */
+    uint32_t messages;      /* of each session; 0: as many as duration_s lets */
+    const char *steps;
 };
 
 /* Fills `out_options` from the arguments behind the command's name. Returns 0, 1 (help was asked for and printed) or
@@ -70,7 +74,7 @@ void options_client_settings_fini(struct client_settings *settings);
 /* "tcp", "tls", "ws", "wss". Static text. */
 const char *options_transport_name(const struct options *options);
 
-/* "conn", "pub", "sub", "load". Static text. */
+/* "conn", "pub", "sub", "load", "queue". Static text. */
 const char *options_command_name(enum command command);
 
 #endif

@@ -5,11 +5,11 @@
  * matched; prints nanoseconds of CPU per match and per change, hits per match, and bytes per filter as the allocator
  * and as the router itself count them. The topics' texts are made before the clock starts.
  */
+#include "allocated.h"
 #include "base/rcu.h"
 #include "broker/router/router.h"
 
 #include <inttypes.h>
-#include <jemalloc/jemalloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,17 +37,6 @@ static uint32_t draw(uint64_t *state)
 {
     *state = *state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
     return (uint32_t)(*state >> 33);
-}
-
-static size_t allocated_bytes(void)
-{
-    uint64_t epoch = 1;
-    size_t bytes = 0;
-    size_t size = sizeof(bytes);
-
-    mallctl("epoch", NULL, NULL, &epoch, sizeof(epoch));
-    mallctl("stats.allocated", &bytes, &size, NULL, 0);
-    return bytes;
 }
 
 static void exact_filter(char *text, uint32_t index)

@@ -22,6 +22,15 @@ const char *allocator_name(void)
     return mallctl("version", (void *)&version, &size, NULL, 0) == 0 ? version : "jemalloc";
 }
 
+#define TEXT_OF(macro) TEXT_AS_IT_IS(macro)
+#define TEXT_AS_IT_IS(macro) #macro
+
+void allocator_release(void)
+{
+    mallctl("thread.tcache.flush", NULL, NULL, NULL, 0);
+    mallctl("arena." TEXT_OF(MALLCTL_ARENAS_ALL) ".purge", NULL, NULL, NULL, 0);
+}
+
 void allocator_stats(struct allocator_stats *out_stats)
 {
     uint64_t epoch = 1;
@@ -36,6 +45,10 @@ void allocator_stats(struct allocator_stats *out_stats)
 const char *allocator_name(void)
 {
     return "libc";
+}
+
+void allocator_release(void)
+{
 }
 
 void allocator_stats(struct allocator_stats *out_stats)

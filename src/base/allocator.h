@@ -14,6 +14,9 @@ struct allocator_stats {
 /* "jemalloc 5.3.0-…", or "libc" in sanitizer builds. Static text. Thread: any. */
 const char *allocator_name(void);
 
+/* Gives what has been freed back to the system now, not a second later. Takes milliseconds: not for a worker. Thread: any. */
+void allocator_release(void);
+
 /* All zero where the allocator does not tell. Takes locks of the allocator: not for a worker. Thread: any. */
 void allocator_stats(struct allocator_stats *out_stats);
 

@@ -20,10 +20,12 @@ struct list {
 /* The element that embeds `node` as `member`. */
 #define LIST_ENTRY(node, type, member) CONTAINER_OF(node, type, member)
 
+/* NOLINTBEGIN(bugprone-macro-parentheses): `node` is a name that is declared here. */
 /* Walks from the first to the last. The body may take out `node`, but not the one after it. */
 #define LIST_EACH(head, node)                                                                                          \
     for (struct list *node = (head)->next, *node##_next = node->next; node != (head);                                  \
          node = node##_next, node##_next = node->next)
+/* NOLINTEND(bugprone-macro-parentheses) */
 
 /* An empty list, or a node in no list. */
 static inline void list_init(struct list *list)

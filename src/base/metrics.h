@@ -72,15 +72,39 @@
     ROW(MESSAGES_FORWARD, "messages.forward", "Messages forwarded to other nodes")                                     \
     ROW(AUTH_MQTT_ANONYMOUS, "auth.mqtt.anonymous", "Clients accepted without authentication")                         \
     /* Ours: not in the original. METRIC_BYTES_RECEIVED .. METRIC_AUTH_MQTT_ANONYMOUS are. */                          \
+    ROW(CLIENT_ACL_ALLOW, "client.acl.allow", "Verdicts of the access rules that allowed")                             \
+    ROW(CLIENT_ACL_DENY, "client.acl.deny", "Verdicts of the access rules that denied")                                \
+    ROW(CLIENT_ACL_CACHE_HIT, "client.acl.cache_hit", "Verdicts that connections remembered")                          \
+    ROW(HOOKS_PENDING_REFUSED, "hooks.pending.refused",                                                                \
+        "Events refused as a callback was to answer later and hook.pending_max was reached")                           \
+    ROW(HOOKS_PENDING_TIMEOUT, "hooks.pending.timeout",                                                                \
+        "Events refused as a callback did not answer within hook.pending_timeout")                                     \
     ROW(MESSAGES_QUEUE_FULL, "messages.queue_full", "Messages dropped: the session's queue was full")                  \
     ROW(MESSAGES_DROPPED_SLOW_CONSUMER, "messages.dropped.slow_consumer",                                              \
         "QoS 0 messages dropped: the client does not read fast enough")                                                \
     ROW(MESSAGES_DROPPED_TOO_LARGE, "messages.dropped.too_large",                                                      \
         "Messages dropped: larger than the client's maximum packet size")                                              \
     ROW(MESSAGES_DROPPED_NO_LOCAL, "messages.dropped.no_local", "Messages not sent back to their publisher")           \
+    ROW(MESSAGES_DROPPED_UNSTORED, "messages.dropped.unstored",                                                        \
+        "Messages refused: they were to be stored and the disk is full or fails")                                      \
+    ROW(MESSAGES_RETAINED_UNSTORED, "messages.retained.unstored",                                                      \
+        "Retained QoS 0 messages kept in memory only: the store could not keep up")                                    \
+    ROW(MESSAGES_RETAINED_REFUSED, "messages.retained.refused",                                                        \
+        "Messages delivered but not retained: over a limit, or memory was short")                                      \
     ROW(MESSAGES_DROPPED_NO_MEMORY, "messages.dropped.no_memory", "Messages dropped: memory was short")                \
+    ROW(MESSAGES_DROPPED_GIVEN_UP, "messages.dropped.given_up",                                                        \
+        "QoS 2 messages taken out of queues, as their publisher was told that they were not taken")                    \
+    ROW(MESSAGES_DROPPED_UNREADABLE, "messages.dropped.unreadable",                                                    \
+        "Queued and retained messages that could not be read from the store")                                          \
+    ROW(MESSAGES_DELAYED, "messages.delayed", "Messages taken to be published at a later time ($delayed/)")            \
+    ROW(MESSAGES_DELAYED_PUBLISHED, "messages.delayed.published", "Delayed messages published at their time")          \
+    ROW(MESSAGES_DELAYED_DROPPED, "messages.delayed.dropped",                                                          \
+        "Delayed messages refused at a limit, expired, unreadable or deleted by a command")                            \
     ROW(CONNECTIONS_ACCEPTED, "connections.accepted", "Sockets accepted")                                              \
     ROW(CONNECTIONS_REFUSED, "connections.refused", "Sockets closed at once: a limit was reached")                     \
+    ROW(BANNED_REFUSED, "banned.refused", "CONNECT packets refused: the client is banned")                             \
+    ROW(BANNED_DISCONNECTED, "banned.disconnected", "Connections closed: the client was banned")                       \
+    ROW(BANNED_FLAPPING, "banned.flapping", "Clients banned because they connected and disconnected all the time")     \
     ROW(CONNECTIONS_NO_DESCRIPTOR, "connections.no_descriptor", "Times no file descriptor was left for a new client")  \
     ROW(CONNECTIONS_CLOSED, "connections.closed", "Sockets closed")                                                    \
     ROW(CONNECTIONS_KEEPALIVE_TIMEOUT, "connections.keepalive_timeout", "Clients closed: nothing came in time")        \
@@ -89,6 +113,13 @@
     ROW(SESSIONS_EXPIRED, "sessions.expired", "Sessions ended by their expiry interval")                               \
     ROW(SESSIONS_EVICTED, "sessions.evicted", "Sessions ended: broker.max_detached_sessions was reached")              \
     ROW(MAILBOX_CONGESTED, "mailbox.congested", "Times a worker's mailbox reached its limit")                          \
+    ROW(STORE_CONGESTED, "store.congested", "Times a publisher waited because store.queue_size was used up")           \
+    ROW(STORE_COMMITS, "store.commits", "Group commits of the store")                                                  \
+    ROW(STORE_COMMIT_BYTES, "store.commit_bytes", "Bytes of rows written to the store")                                \
+    ROW(STORE_COMMIT_US, "store.commit_us", "Microseconds that the store's commits took, all together")                \
+    ROW(STORE_BATCHES, "store.batches", "Batches of workers written to the store")                                     \
+    ROW(STORE_SYNCS, "store.syncs", "Times the store's log was synced to disk")                                        \
+    ROW(STORE_FAILURES, "store.failures", "Writes to the store that failed and were, or are being, tried again")       \
     ROW(LOG_LINES_DROPPED, "log.lines.dropped", "Log lines dropped: the writer could not keep up")                     \
     ROW(LOG_LINES_SUPPRESSED, "log.lines.suppressed", "Log lines left out by a rate limit")
 
@@ -102,7 +133,7 @@ enum metric {
 #define METRIC_REGISTERED_MAX 128
 #define METRIC_TOTAL_MAX (METRIC_COUNT + METRIC_REGISTERED_MAX)
 /* The first of our own additions; those before it are the original's. */
-#define METRIC_OWN_FIRST METRIC_MESSAGES_QUEUE_FULL
+#define METRIC_OWN_FIRST METRIC_CLIENT_ACL_ALLOW
 
 /* Gauges. One row: enum name, dotted name without `.count` and `.max`, help. */
 #define STAT_TABLE(ROW)                                                                                                \
@@ -115,7 +146,10 @@ enum metric {
     ROW(SUBSCRIPTIONS, "subscriptions", "Subscriptions of this node, shared ones too")                                 \
     ROW(SUBSCRIPTIONS_SHARED, "subscriptions.shared", "Members of shared subscriptions of the cluster")                \
     ROW(ROUTES, "routes", "Routes of the cluster")                                                                     \
-    ROW(RETAINED, "retained", "Retained messages of the cluster")
+    ROW(RETAINED, "retained", "Retained messages of the cluster")                                                      \
+    ROW(DELAYED, "delayed", "Messages of this node that wait for their time ($delayed/)")                              \
+    ROW(STORE_QUEUE_BYTES, "store.queue_bytes", "Bytes that wait to be written to the store")                          \
+    ROW(STORE_STATE, "store.state", "State of the store: 0 open, 1 full, 2 failed")
 
 #define STAT_ENUM_ROW(name, text, help) STAT_##name,
 enum stat_id {

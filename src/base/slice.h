@@ -56,6 +56,15 @@ static inline struct slice slice_skip(struct slice text, size_t count)
     return (struct slice){text.data + count, text.len - count};
 }
 
+/* Takes the first `len` bytes off `rest`, which has as many. */
+static inline struct slice slice_take(struct slice *rest, size_t len)
+{
+    struct slice part = slice_make(rest->data, len);
+
+    *rest = slice_skip(*rest, len);
+    return part;
+}
+
 /* A copy that the caller frees with slice_free(); of the absent slice the absent one. 0 or -ENOMEM. */
 MUST_USE int slice_dup(struct slice from, struct slice *out_copy);
 /* Frees the memory of a slice_dup() (any malloc()ed one) and makes the slice absent. Absent is fine. */

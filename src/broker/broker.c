@@ -5,9 +5,11 @@
 
 #include "base/rcu.h"
 #include "broker/broker_internal.h"
+#include "broker/commit.h"
 #include "broker/retainer/retainer.h"
 #include "broker/session/session.h"
 #include "mqtt/message.h"
+#include "store/store.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -21,9 +23,24 @@ static uint64_t session_hash(const void *element, const void *context)
     return session_hash_of(session_client_id(element));
 }
 
-static bool session_matches(const void *element, const void *key)
+static void on_store_progress(struct store_client *client, void *context)
 {
-    return slice_equal(session_client_id(element), *(const struct slice *)key);
+    struct broker_worker *here = context;
+    uint64_t number = store_committed(client);
+
+    session_host_on_committed(&here->host, number);
+    delayed_on_committed(here);
+    commit_on_progress(here, number);
+}
+
+static int open_store_client(struct broker_worker *here, struct worker *worker)
+{
+    struct store_client_options options = {.worker = worker, .on_progress = on_store_progress, .context = here};
+
+    here->host.store = here->broker->settings.store;
+    here->host.durable.load_bytes_max = here->broker->settings.session_memory / here->broker->settings.worker_count;
+    here->host.durable_count = &here->broker->durable_count;
+    return here->host.store == NULL ? 0 : store_client_open(here->host.store, &options, &here->host.client);
 }
 
 static struct broker_worker *broker_worker_new(struct broker *broker, struct worker *worker)
@@ -33,6 +50,7 @@ static struct broker_worker *broker_worker_new(struct broker *broker, struct wor
     if (here == NULL)
         return NULL;
     here->host.worker = worker;
+    durable_host_init(&here->host.durable);
     here->host.ops = &broker_session_host_ops;
     here->host.router = broker->router;
     here->host.registry = broker->registry;
@@ -43,18 +61,24 @@ static struct broker_worker *broker_worker_new(struct broker *broker, struct wor
     here->hits_capacity = 64;
     here->hits = malloc(here->hits_capacity * sizeof(*here->hits));
     here->random_state = UINT64_C(0x2545F4914F6CDD1D) * (worker_index(worker) + 1);
-    if (here->hits == NULL) {
+    if (here->hits == NULL || commit_new(here, &here->commit) < 0 || open_store_client(here, worker) < 0) {
+        commit_free(here->commit);
+        free(here->hits);
         free(here);
         return NULL;
     }
     worker_set_context(worker, here);
     worker_set_deliver(worker, broker_take_in);
+    worker_set_hand_over(worker, commit_turn_end);
     return here;
 }
 
 int broker_new(const struct broker_settings *settings, struct broker **out_broker)
 {
     struct broker *broker = calloc(1, sizeof(*broker));
+    struct retainer_options retainer_options = {.count_max = settings->max_retained_messages,
+                                                .payload_max = settings->max_retained_payload,
+                                                .payload_in_memory_max = settings->retained_in_memory};
     int err = -ENOMEM;
 
     if (broker == NULL)
@@ -62,7 +86,7 @@ int broker_new(const struct broker_settings *settings, struct broker **out_broke
     broker->settings = *settings;
     broker->router = router_new();
     broker->registry = rcu_table_new(REGISTRY_SHARDS, session_hash, NULL);
-    broker->retainer = retainer_new(settings->max_retained_messages, settings->max_retained_payload);
+    broker->retainer = retainer_new(&retainer_options);
     if (broker->router == NULL || broker->registry == NULL || broker->retainer == NULL)
         goto fail;
     err = worker_pool_new(settings->worker_count, settings->mailbox_bytes_max, &broker->pool);
@@ -74,6 +98,9 @@ int broker_new(const struct broker_settings *settings, struct broker **out_broke
         if (broker->workers[i] == NULL)
             goto fail;
     }
+    err = delayed_new(broker, &settings->delayed);
+    if (err < 0)
+        goto fail;
     *out_broker = broker;
     return 0;
 fail:
@@ -81,15 +108,26 @@ fail:
     return err;
 }
 
+void broker_close_store(struct broker *broker)
+{
+    for (uint32_t i = 0; i < broker->settings.worker_count; i++) {
+        store_client_close(broker->workers[i]->host.client);
+        broker->workers[i]->host.client = NULL;
+    }
+}
+
 void broker_free(struct broker *broker)
 {
     if (broker == NULL)
         return;
+    delayed_free(broker->delayed);
     for (uint32_t i = 0; i < broker->settings.worker_count; i++) {
         struct broker_worker *here = broker->workers[i];
         if (here == NULL)
             continue;
         filter_table_fini(&here->host.filters);
+        store_client_close(here->host.client); /* of a broker that was never whole */
+        commit_free(here->commit);
         free(here->hits);
         free(here);
     }

@@ -7,17 +7,25 @@
 #ifndef BROKER_BROKER_H
 #define BROKER_BROKER_H
 
+#include "broker/delayed.h"
 #include "broker/router/router.h"
 #include "broker/session/session_host.h"
+#include "event/mailbox.h"
 #include "event/worker.h"
+#include "mqtt/reason_code.h"
 
 #include <stdatomic.h>
 
 struct broker;
+struct client_info;
+struct commit;
 struct connection;
+struct hook_publish;
 struct message;
 struct retainer;
+struct retainer_settings;
 struct session;
+struct store;
 struct channel_worker;
 
 struct broker_settings {
@@ -28,7 +36,11 @@ struct broker_settings {
     bool dispatch_ack;              /* broker.shared_dispatch_ack_enabled */
     uint64_t max_retained_messages; /* 0: unlimited */
     uint64_t max_retained_payload;  /* bytes; 0: unlimited */
+    uint64_t retained_in_memory;    /* store.retained_in_memory, bytes */
     uint64_t max_detached_sessions; /* 0: unlimited */
+    uint64_t session_memory;        /* bytes of messages read back for sessions, all workers together; 0: the default */
+    struct store *store;            /* NULL: nothing is stored; closed by the caller after broker_free() */
+    struct delayed_settings delayed;
 };
 
 #define BROKER_MATCH_CACHE_TOPIC 256
@@ -49,6 +61,7 @@ struct broker_worker {
     uint32_t hits_capacity;
     struct broker_match_cache match_cache;
     struct timer retained_expiry; /* retained_expiry.c */
+    struct commit *commit;        /* commit.h */
     struct worker *congested;     /* set by a publish that met a full mailbox; the publisher's channel takes it */
     uint64_t random_state;
 };
@@ -59,14 +72,26 @@ struct broker {
     struct router *router;
     struct rcu_table *registry; /* struct session by client ID */
     struct retainer *retainer;
+    struct post retained_changed; /* to the first worker, while ... */
+    _Atomic bool retained_change_posted;
+    struct delayed *delayed; /* delayed.h */
     _Atomic uint64_t connected_count;
-    _Atomic uint64_t absent_count; /* sessions without a connection */
+    _Atomic uint64_t durable_count; /* sessions that are stored */
+    _Atomic uint64_t absent_count;  /* sessions without a connection */
     struct broker_worker *workers[WORKER_COUNT_MAX];
 };
 
 /* Makes the node's parts; the worker threads don't run yet. -ENOMEM, -errno. Thread: start-up. */
 MUST_USE int broker_new(const struct broker_settings *settings, struct broker **out_broker);
-/* After worker_pool_stop(). NULL is fine. Thread: control. */
+/* Retained messages are stored from now on, and those that are begin to load. -ENOMEM, -errno. Thread: start-up, before worker_pool_start(). */
+MUST_USE int broker_open_retained(struct broker *broker, struct store *store);
+/* retainer_change(), and somebody sees to what expires earlier by it. Thread: control, the workers run. */
+void broker_change_retained(struct broker *broker, const struct retainer_settings *settings);
+/* The end of it; see retainer_close(). Not open is fine. Thread: control (online), between worker_pool_drain() and broker_free(). */
+void broker_close_retained(struct broker *broker);
+/* Hands over the last batches of the workers, which have stopped; drain their mailboxes once more after it. Thread: control. */
+void broker_close_store(struct broker *broker);
+/* After broker_close_store(). NULL is fine. Thread: control. */
 void broker_free(struct broker *broker);
 
 static inline struct broker_worker *broker_worker_of(struct worker *worker)
@@ -78,8 +103,32 @@ static inline struct broker_worker *broker_worker_of(struct worker *worker)
  * Takes the reference. True when at least one route matched. Thread: worker. */
 bool broker_publish_take(struct broker_worker *worker, struct message *message);
 
+/* What message.publish is told of `message`, which the event borrows; `client` NULL: no connected one. Thread: worker. */
+void broker_tell_publish(const struct client_info *client, const struct message *message,
+                         struct hook_publish *out_event);
+/* The end of message.publish; the event's memory is freed. `*message` may be another one afterwards, which has taken the reference. -ECANCELED: it is not
+ * to be published; -ENOMEM; then the reference is dropped and `*message` NULL. Thread: worker. */
+MUST_USE int broker_take_publish(struct hook_publish *event, struct message **message);
+
+/* broker_publish_take() for what does not come from a connected client, after message.publish. */
+bool broker_publish_own_take(struct broker_worker *worker, struct message *message);
+
+/* The same for a QoS 2 message of a client: it and its packet ID are on disk together or not at all. */
+bool broker_publish_once_take(struct broker_worker *worker, struct message *message, struct session *publisher,
+                              uint16_t packet_id);
+
 /* The same from outside the workers: a worker is chosen to do it. Takes the reference. Thread: any. */
 void broker_publish_post_take(struct broker *broker, struct message *message);
+
+/* Why nothing more can be stored now: REASON_QUOTA_EXCEEDED (the disk is full), REASON_IMPLEMENTATION_SPECIFIC_ERROR (it fails), or
+ * REASON_SUCCESS. Thread: any; of the moment. */
+enum reason_code broker_store_problem(const struct broker *broker);
+
+/* The same for this message: a success unless it is to be retained or some stored session may get it at QoS 1 or 2. Thread: worker. */
+enum reason_code broker_publish_problem(struct broker_worker *worker, const struct message *message);
+
+/* Does more wait to be written than store.queue_size, what this turn wrote included? Thread: worker; of the moment. */
+bool broker_store_congested(const struct broker_worker *worker);
 
 /* Ends the turn of the dispatcher: what was matched is valid no longer. Thread: worker. */
 void broker_turn_end(struct broker_worker *worker);

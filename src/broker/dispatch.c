@@ -10,21 +10,20 @@
 
 #include "base/metrics.h"
 #include "broker/broker_internal.h"
+#include "broker/commit.h"
 #include "broker/retainer/retainer.h"
 #include "broker/session/session.h"
 #include "broker/session/subscription.h"
 #include "event/mailbox.h"
+#include "hook/hook.h"
+#include "hook/message_event.h"
 #include "mqtt/message.h"
+#include "store/store.h"
 
 #include <stdlib.h>
 
-#define REDISPATCH_MAX 16 /* members asked for room, at most */
-
-enum delivery_kind {
-    DELIVERY_LIST,       /* target: struct subscriber_list */
-    DELIVERY_SHARED,     /* target: struct shared_target */
-    DELIVERY_SHARED_ACK, /* the same; it must have room or hand on */
-};
+#define REDISPATCH_MAX 16    /* members asked for room, at most */
+#define BODY_WORTH_BYTES 256 /* of the disk: from here on it pays to store a message once for several queues */
 
 static uint32_t next_random(struct broker_worker *worker)
 {
@@ -82,11 +81,22 @@ static uint32_t match(struct broker_worker *worker, struct slice topic)
     return count;
 }
 
+/* Will what this target queues be stored? */
+static bool target_is_durable(enum delivery_kind kind, const void *target)
+{
+    const struct subscriber_list *list = target;
+    const struct shared_target *shared = target;
+
+    return kind == DELIVERY_LIST ? atomic_load_explicit(&list->durable_count, memory_order_relaxed) > 0
+                                 : atomic_load_explicit(&shared->member.durable, memory_order_relaxed);
+}
+
 /* Hands a reference (the caller took it) to another worker. */
 static void deliver_remote_take(struct broker_worker *worker, uint16_t id, enum delivery_kind kind, void *target,
                                 struct message *message, uint32_t attempt)
 {
     struct worker *to = worker_pool_get(worker->broker->pool, id);
+    bool stored = message->qos > 0 && target_is_durable(kind, target);
     struct delivery delivery = {.message = message, .target = target, .kind = (uint32_t)kind, .attempt = attempt};
 
     if (UNLIKELY(worker_deliver(worker->host.worker, to, &delivery, message_bytes(message)) < 0)) {
@@ -94,6 +104,8 @@ static void deliver_remote_take(struct broker_worker *worker, uint16_t id, enum 
         message_unref(message);
         return;
     }
+    if (UNLIKELY(stored))
+        commit_expect(worker, id);
     if (UNLIKELY(worker_congested(to)))
         worker->congested = to;
 }
@@ -101,10 +113,13 @@ static void deliver_remote_take(struct broker_worker *worker, uint16_t id, enum 
 static void deliver_local(struct broker_worker *worker, enum delivery_kind kind, void *target, struct message *message,
                           uint32_t attempt)
 {
-    if (kind == DELIVERY_LIST)
+    if (LIKELY(kind == DELIVERY_LIST)) {
         subscriber_list_deliver(&worker->host, target, message);
-    else
-        shared_target_deliver(&worker->host, target, message, kind == DELIVERY_SHARED_ACK, attempt);
+        return;
+    }
+    worker->host.copy_bodies = kind == DELIVERY_SHARED_LATE;
+    shared_target_deliver(&worker->host, target, message, kind == DELIVERY_SHARED_ACK, attempt);
+    worker->host.copy_bodies = false;
 }
 
 static struct share_member *pick_member(struct broker_worker *worker, struct share_group *group,
@@ -175,28 +190,117 @@ static uint32_t dispatch_hits(struct broker_worker *worker, struct message *mess
     return routed;
 }
 
-bool broker_publish_take(struct broker_worker *worker, struct message *message)
+/* May a stored session be behind this hit? Of a shared group it shows only when a member is picked. */
+static uint32_t durable_behind(const struct router_hit *hit)
+{
+    const struct subscriber_list *list = hit->target;
+
+    return hit->group != NULL ? 1 : atomic_load_explicit(&list->durable_count, memory_order_relaxed);
+}
+
+/* How what is stored of a message is laid out: a copy in each queue, or a body to which they refer (struct message_body). The publisher's packet ID goes
+ * with it, and never before an earlier one of that publisher: what a crash made it send again would come behind its successors. A delayed QoS 2 message
+ * has come with a body. */
+static void store_plan(struct broker_worker *worker, struct message *message, uint32_t count, struct session *publisher,
+                       uint16_t packet_id)
+{
+    uint32_t self = worker_index(worker->host.worker), durable = 0;
+    bool elsewhere = false, once = publisher != NULL && session_is_durable(publisher);
+
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t behind = durable_behind(&worker->hits[i]);
+        durable += behind;
+        elsewhere |= behind > 0 && (worker->hits[i].group != NULL || worker->hits[i].id != self);
+    }
+    if ((once && (elsewhere || publisher->durable->unsettled_count > 0)) ||
+        (durable > 1 && (durable - 1) * message_bytes(message) > BODY_WORTH_BYTES)) {
+        if (commit_message(worker, message, publisher, packet_id)) {
+            if (message->qos == 1 && elsewhere)
+                commit_submit(worker); /* others may refer to it at once */
+            return;
+        }
+    }
+    if (once)
+        session_store_awaiting_rel(publisher, packet_id);
+}
+
+static void retain(struct broker_worker *worker, struct message *message)
+{
+    if (retainer_store(worker->broker->retainer, message, true) == RETAINER_WRITTEN)
+        commit_note_written(worker);
+    if (UNLIKELY(retainer_expires(worker->broker->retainer, message)))
+        broker_watch_retained_expiry(worker);
+}
+
+/* message.dropped: nobody has subscribed. */
+static void tell_unwanted(const struct broker_worker *worker, const struct message *message)
+{
+    if (UNLIKELY(hook_any(HOOK_MESSAGE_DROPPED)))
+        hook_tell_dropped(slice_make(NULL, 0), slice_make(NULL, 0), "no_subscriber", message,
+                          worker_now_ms(worker->host.worker));
+}
+
+bool broker_publish_once_take(struct broker_worker *worker, struct message *message, struct session *publisher,
+                              uint16_t packet_id)
 {
     uint32_t count;
 
-    if (UNLIKELY(message->retain)) {
-        retainer_store(worker->broker->retainer, message);
-        if (message->has_expiry)
-            broker_watch_retained_expiry(worker);
-    }
+    if (UNLIKELY(message->retain))
+        retain(worker, message);
     count = match(worker, message_topic(message));
+    if (message->qos > 0 && message->body == NULL &&
+        atomic_load_explicit(&worker->broker->durable_count, memory_order_relaxed) > 0)
+        store_plan(worker, message, count, publisher, packet_id);
     if (count > 0)
         return dispatch_hits(worker, message, count) > 0;
     if (!message->sys)
         metric_add(METRIC_MESSAGES_DROPPED, 1);
+    tell_unwanted(worker, message);
     message_unref(message);
     return false;
+}
+
+bool broker_publish_take(struct broker_worker *worker, struct message *message)
+{
+    return broker_publish_once_take(worker, message, NULL, 0);
+}
+
+enum reason_code broker_store_problem(const struct broker *broker)
+{
+    enum store_state state = broker->settings.store == NULL ? STORE_OPEN : store_state(broker->settings.store);
+
+    return state == STORE_OPEN   ? REASON_SUCCESS
+           : state == STORE_FULL ? REASON_QUOTA_EXCEEDED
+                                 : REASON_IMPLEMENTATION_SPECIFIC_ERROR;
+}
+
+enum reason_code broker_publish_problem(struct broker_worker *worker, const struct message *message)
+{
+    enum reason_code problem = broker_store_problem(worker->broker);
+    bool stored = message->retain && retainer_stores(worker->broker->retainer);
+
+    if (LIKELY(problem == REASON_SUCCESS) || message->qos == 0)
+        return REASON_SUCCESS;
+    if (!stored && atomic_load_explicit(&worker->broker->durable_count, memory_order_relaxed) > 0) {
+        uint32_t count = match(worker, message_topic(message));
+        for (uint32_t i = 0; i < count && !stored; i++)
+            stored = durable_behind(&worker->hits[i]) > 0;
+    }
+    return stored ? problem : REASON_SUCCESS;
+}
+
+bool broker_store_congested(const struct broker_worker *worker)
+{
+    const struct store *store = worker->broker->settings.store;
+
+    return store != NULL && (store_congested(store) || store_would_congest(store, worker->host.client));
 }
 
 void broker_turn_end(struct broker_worker *worker)
 {
     worker->match_cache.topic_len = 0;
     worker->host.retained_used = 0;
+    commit_turn_end(worker->host.worker, worker); /* connections that ended while the output left */
 }
 
 struct publish_post {
@@ -208,7 +312,7 @@ static void on_publish_post(struct worker *worker, struct post *post)
 {
     struct publish_post *publish = CONTAINER_OF(post, struct publish_post, post);
 
-    broker_publish_take(broker_worker_of(worker), publish->message);
+    broker_publish_own_take(broker_worker_of(worker), publish->message);
     free(publish);
 }
 
@@ -269,9 +373,10 @@ static void host_redispatch_lost(struct session_host *host, struct slice group_n
              shared_target_ended(member->subscription));
     if (member == NULL) {
         metric_add(METRIC_MESSAGES_DROPPED, 1);
+        tell_unwanted(worker, message);
         return;
     }
-    deliver_to_member(worker, member, shared_kind(worker, message), message, 0);
+    deliver_to_member(worker, member, DELIVERY_SHARED_LATE, message, 0);
 }
 
 static void host_publish(struct session_host *host, struct message *message)
@@ -279,27 +384,45 @@ static void host_publish(struct session_host *host, struct message *message)
     struct broker_worker *worker = (struct broker_worker *)host;
     int32_t outer_refs = host->refs_taken;
 
+    if (UNLIKELY(delayed_takes(worker->broker->delayed, message_topic(message)))) {
+        delayed_add_whole(worker, message);
+        return;
+    }
     host->refs_taken = 0;
-    broker_publish_take(worker, message_ref(message));
+    int32_t outer_source = commit_take_in(worker, -1); /* ours, though perhaps others' deliveries are being taken in */
+    broker_publish_own_take(worker, message_ref(message));
+    (void)commit_take_in(worker, outer_source);
     host->refs_taken = outer_refs;
+}
+
+static void host_when_settled(struct session_host *host, struct commit_step *step)
+{
+    commit_then((struct broker_worker *)host, step);
 }
 
 const struct session_host_ops broker_session_host_ops = {
     .publish = host_publish,
     .redispatch = host_redispatch,
     .redispatch_lost = host_redispatch_lost,
+    .when_settled = host_when_settled,
 };
 
-void broker_take_in(struct worker *worker, const struct delivery *deliveries, uint32_t count)
+void broker_take_in(struct worker *worker, uint32_t from, const struct delivery *deliveries, uint32_t count)
 {
     struct broker_worker *here = broker_worker_of(worker);
 
+    (void)commit_take_in(here, (int32_t)from);
     for (uint32_t i = 0; i < count; i++) {
         if (LIKELY(i + 1 < count))
             __builtin_prefetch(deliveries[i + 1].message);
+        if (UNLIKELY(deliveries[i].kind == DELIVERY_MARKER)) {
+            commit_on_marker(here, from, deliveries[i].target);
+            continue;
+        }
         here->host.refs_taken = 0;
         deliver_local(here, (enum delivery_kind)deliveries[i].kind, deliveries[i].target, deliveries[i].message,
                       deliveries[i].attempt);
         settle_references(&here->host, deliveries[i].message);
     }
+    (void)commit_take_in(here, -1);
 }

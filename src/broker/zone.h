@@ -46,15 +46,45 @@ struct zone_session {
     uint32_t mqueue_priority_count;
 };
 
+/* What an acknowledgement to a client means, and whether its session is stored if it outlives the connection (zone.$name.durability). */
+enum durability {
+    DURABILITY_FSYNC, /* what it promises is on disk */
+    DURABILITY_ASYNC, /* it is handed to the store, and on disk soon after */
+    DURABILITY_NONE,  /* it is in memory; nothing of these sessions is stored */
+};
+
+/* Verdicts that each connection remembers. */
+struct zone_acl_cache {
+    uint32_t count_max; /* 0: none */
+    uint64_t ttl_ms;    /* a verdict of that age is asked for again */
+};
+
+/* What clients may publish and subscribe to. */
+struct zone_acl {
+    bool is_enabled;     /* enable_acl */
+    bool nomatch_allows; /* acl_nomatch = allow */
+    bool disconnects;    /* acl_deny_action = disconnect */
+    struct zone_acl_cache cache;
+};
+
 struct zone_publish_limit {
     uint32_t count; /* PUBLISH packets per period and burst; 0: no limit */
     uint64_t period_ms;
+};
+
+/* Who connects and disconnects all the time. */
+struct zone_flapping {
+    bool is_enabled;
+    uint32_t count;     /* more state changes than this are flapping, */
+    uint64_t period_ms; /* each within so much of the one before */
+    uint32_t ban_s;     /* for so long it is banned */
 };
 
 struct zone {
     char *name;
     struct zone_capabilities caps;
     struct zone_session session;
+    struct zone_acl acl;
     struct zone_publish_limit publish_limit;
     uint64_t idle_timeout_ms;      /* the CONNECT packet must be complete by then */
     double keepalive_backoff;      /* timeout = keep alive × 2 × backoff: 0.75 gives 1.5 */
@@ -63,9 +93,12 @@ struct zone {
     uint64_t force_shutdown_bytes; /* memory of one connection and session before it is closed; 0: off */
     uint32_t force_shutdown_len;   /* queued messages, likewise; 0: off */
     uint64_t high_watermark_bytes; /* queued to one socket from which on the client counts as slow */
+    struct zone_flapping flapping;
+    bool enable_ban;
     bool allow_anonymous;
     bool use_username_as_clientid;
     bool enable_stats;
+    enum durability durability;
 };
 
 struct conf; /* conf/conf.h */

@@ -11,6 +11,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Places of words in the rows' enum_words. */
+enum {
+    ACL_WORD_ALLOW = 0,
+    ACL_WORD_DENY = 1,
+    ACL_WORD_DISCONNECT = 1,
+};
+
 /* A zone that nobody configured asks by a name that no file can hold, and so gets the built-in defaults. */
 static const char *zone_word(const char *name)
 {
@@ -101,6 +108,24 @@ static int priorities_init(struct zone_session *session, const char *text)
     return 0;
 }
 
+static void acl_init(struct zone_acl *acl, const struct conf *conf, const char *name)
+{
+    const char *word = zone_word(name);
+
+    *acl = (struct zone_acl){
+        .is_enabled = bool_of(conf, "zone.$name.enable_acl", NULL, name),
+        .nomatch_allows = conf_get_enum(conf, "zone.$name.acl_nomatch", word,
+                                        conf_get_enum(conf, "acl_nomatch", NULL, ACL_WORD_DENY)) == ACL_WORD_ALLOW,
+        .disconnects = conf_get_enum(conf, "zone.$name.acl_deny_action", word,
+                                     conf_get_enum(conf, "acl_deny_action", NULL, 0)) == ACL_WORD_DISCONNECT,
+    };
+    if (conf_get_bool(conf, "enable_acl_cache", NULL, false))
+        acl->cache = (struct zone_acl_cache){
+            .count_max = (uint32_t)conf_get_integer(conf, "acl_cache_max_size", NULL, 0),
+            .ttl_ms = conf_get_duration(conf, "acl_cache_ttl", NULL, 0),
+        };
+}
+
 static void policies_init(struct zone *zone, const struct conf *conf, const char *name)
 {
     const struct conf_value *limit = conf_find(conf, "zone.$name.publish_limit", zone_word(name), NULL);
@@ -114,20 +139,37 @@ static void policies_init(struct zone *zone, const struct conf *conf, const char
     }
 }
 
+static void flapping_init(struct zone_flapping *flapping, const struct conf *conf, const char *name)
+{
+    const char *word = zone_word(name);
+    const struct conf_value *threshold = conf_find(conf, "zone.$name.flapping_threshold", word, NULL);
+
+    *flapping = (struct zone_flapping){
+        .is_enabled = conf_get_bool(conf, "zone.$name.enable_flapping_detect", word, false),
+        .count = threshold == NULL ? 0 : threshold->limit.count,
+        .period_ms = threshold == NULL ? 0 : threshold->limit.period_ms,
+        .ban_s = (uint32_t)conf_get_duration(conf, "zone.$name.flapping_banned_expiry_interval", word, 0),
+    };
+}
+
 int zone_init(struct zone *zone, const struct conf *conf, const char *name)
 {
     const char *word = zone_word(name), *mountpoint = conf_get_string(conf, "zone.$name.mountpoint", word);
 
     capabilities_init(&zone->caps, conf, name);
     session_init(&zone->session, conf, name);
+    acl_init(&zone->acl, conf, name);
     policies_init(zone, conf, name);
     zone->idle_timeout_ms = conf_get_duration(conf, "zone.$name.idle_timeout", word, 0);
     zone->keepalive_backoff = conf_get_float(conf, "zone.$name.keepalive_backoff", word, 0.75);
     zone->server_keepalive_s = (uint16_t)integer_of(conf, "zone.$name.server_keepalive", NULL, name);
     zone->high_watermark_bytes = conf_get_bytes(conf, "zone.$name.high_watermark", word, 0);
+    zone->enable_ban = bool_of(conf, "zone.$name.enable_ban", NULL, name);
+    flapping_init(&zone->flapping, conf, name);
     zone->allow_anonymous = bool_of(conf, "zone.$name.allow_anonymous", "allow_anonymous", name);
     zone->use_username_as_clientid = bool_of(conf, "zone.$name.use_username_as_clientid", NULL, name);
     zone->enable_stats = bool_of(conf, "zone.$name.enable_stats", NULL, name);
+    zone->durability = (enum durability)conf_get_enum(conf, "zone.$name.durability", word, DURABILITY_FSYNC);
     zone->name = strdup(name == NULL ? "default" : name);
     if (mountpoint != NULL)
         zone->mountpoint = strdup(mountpoint);

@@ -73,6 +73,10 @@ struct conf_table {
 /* The tables of all core keys; `*out_count` of them. Thread: any. */
 const struct conf_table *const *conf_core_tables(size_t *out_count);
 
+/* Can conf_load() work with these rows: names, fallbacks of their types, no name twice? For tables from outside, of plugins. False: what is wrong,
+ * as a text of at most `size` bytes with the final zero. Thread: any. */
+bool conf_table_valid(const struct conf_table *table, char *out_problem, size_t size);
+
 struct conf_address {
     bool is_ipv6;
     uint8_t bytes[16]; /* IPv4: the first four */

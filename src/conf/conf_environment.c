@@ -68,8 +68,10 @@ static void apply(struct loader *loader, const char *entry, size_t name_len)
         key = general;
     if (key == NULL) {
         if (strstr(entry, "__") != NULL && strstr(entry, "__") < value)
-            conf_warning_add(loader, "%.*s is set in the environment, but there is no setting with that name",
-                             (int)(name_len < 200 ? name_len : 200), entry);
+            conf_warning_add(
+                loader,
+                "%.*s is set in the environment, but there is no setting with that name, unless a plugin has one",
+                (int)(name_len < 200 ? name_len : 200), entry);
         return;
     }
     name = conf_text_dup(loader->conf, entry, name_len);

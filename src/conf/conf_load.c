@@ -65,6 +65,56 @@ static void row_init(struct conf_row *row, const struct conf_key *key)
         ASSERT(conf_value_parse(key, key->fallback, &row->fallback, &problem));
 }
 
+/* The values of a row with wildcards are lines "WORD: value". */
+static bool lines_have_words(const char *text)
+{
+    while (text != NULL && *text != '\0') {
+        size_t len = strcspn(text, "\n");
+        const char *colon = memchr(text, ':', len);
+
+        if (colon == NULL || colon == text || colon[1] != ' ')
+            return false;
+        text += len;
+        text += *text == '\n';
+    }
+    return true;
+}
+
+bool conf_table_valid(const struct conf_table *table, char *out_problem, size_t size)
+{
+    for (size_t i = 0; i < table->count; i++) {
+        const struct conf_key *key = &table->keys[i];
+        struct conf_problem problem = {.text = ""};
+        struct conf_words words;
+        struct conf_value value;
+
+        if (key->name == NULL || key->help == NULL || strlen(key->name) > CONF_KEY_BYTES_MAX ||
+            !conf_words_split(key->name, &words)) {
+            snprintf(out_problem, size, "row %zu has no usable name or no help", i);
+            return false;
+        }
+        if (key->type == CONF_ENUM && key->enum_words == NULL) {
+            snprintf(out_problem, size, "%s: an enum without words", key->name);
+            return false;
+        }
+        if (strchr(key->name, '$') != NULL && (!lines_have_words(key->shipped) || !lines_have_words(key->example))) {
+            snprintf(out_problem, size, "%s: shipped value and example should be lines \"WORD: value\"", key->name);
+            return false;
+        }
+        if (key->fallback != NULL && !conf_value_parse(key, key->fallback, &value, &problem)) {
+            snprintf(out_problem, size, "%s: the default \"%s\" is wrong: %s", key->name, key->fallback, problem.text);
+            return false;
+        }
+        for (size_t j = 0; j < i; j++) {
+            if (strcmp(table->keys[j].name, key->name) == 0) {
+                snprintf(out_problem, size, "%s is there twice", key->name);
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
 static int rows_init(struct conf *conf, const struct conf_table *const *tables, size_t table_count)
 {
     size_t count = 0;

@@ -149,19 +149,9 @@ static void report_open_door(const struct conf *conf, void (*notice)(void *conte
 {
     if (conf_row_named(conf, "allow_anonymous") == NULL || !conf_get_bool(conf, "allow_anonymous", NULL, false))
         return;
-    notice(context, "allow_anonymous = true: every client is let in, also with a wrong password. Passwords are not yet "
-                    "checked in this version (false would let nobody in): see to it that only friends reach the ports");
-}
-
-/* Rules that are written down but not followed are worth a line of their own. */
-static void report_access_rules(const struct conf *conf, void (*notice)(void *context, const char *text), void *context)
-{
-    const struct conf_row *row = conf_row_named(conf, "acl_file");
-
-    if (row != NULL && row->key->effect == CONF_NOT_YET && conf_is_set(conf, "acl_file", NULL))
-        notice(context,
-               "the rules of acl_file are not yet in effect in this version: clients may publish and subscribe "
-               "to everything");
+    notice(context,
+           "allow_anonymous = true: every client is let in that no plugin for authentication refuses. Load one and set "
+           "it to false, or see to it that only friends reach the ports");
 }
 
 int conf_notices(const struct conf *conf, void (*notice)(void *context, const char *text), void *context)
@@ -173,7 +163,6 @@ int conf_notices(const struct conf *conf, void (*notice)(void *context, const ch
     report_unopened(conf, notice, context);
     report_zones(conf, notice, context);
     report_open_door(conf, notice, context);
-    report_access_rules(conf, notice, context);
     err = report_effect(conf, CONF_NOT_YET, " is accepted but not yet in effect in this version",
                         " are accepted but not yet in effect in this version", notice, context);
     if (err < 0)

@@ -32,6 +32,7 @@ static const struct conf_section sections[] = {
     {"Modules", &conf_module_table, NULL},
     {"Plugins", &conf_plugins_table, NULL},
     {"Broker", &conf_broker_table, NULL},
+    {"Durable store", &conf_store_table, NULL},
     {"Monitors", &conf_sysmon_table, NULL},
 };
 
@@ -171,6 +172,15 @@ static void write_banner(FILE *out, const struct conf_section *section)
 
     fprintf(out, "%s\n## %s%s%s\n%s\n\n", bar, section->title, section->name == NULL ? "" : ": ",
             section->name == NULL ? "" : section->name, bar);
+}
+
+void conf_render_table(FILE *out, const char *title, const struct conf_table *table)
+{
+    const struct conf_section section = {title, table, NULL};
+
+    write_banner(out, &section);
+    for (size_t i = 0; i < table->count; i++)
+        write_row(out, &table->keys[i], NULL);
 }
 
 void conf_render_file(FILE *out)

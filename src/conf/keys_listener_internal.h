@@ -109,11 +109,11 @@
         TYPE, ".ciphers", CONF_STRING, NULL, SHIPPED, NULL, NULL,                                                      \
         "Ciphers by the names of OpenSSL, separated by commas; those that OpenSSL does not have any more are "         \
         "left out. TLS 1.3 has its own unless the list names some (TLS_…). Either this or psk_ciphers must be set.")
-#define ROW_PSK_CIPHERS(TYPE, EXAMPLE)                                                                                 \
-    TLS_ROW(                                                                                                           \
-        TYPE, ".psk_ciphers", CONF_STRING, NULL, NULL, EXAMPLE, NULL,                                                  \
-        "Ciphers with a pre-shared key, separated by commas. Needs psk_file. Such a listener uses no certificate. "    \
-        "Either this or ciphers must be set.")
+#define ROW_PSK_CIPHERS(TYPE, EXAMPLE)                                                                                           \
+    TLS_ROW(                                                                                                                     \
+        TYPE, ".psk_ciphers", CONF_STRING, NULL, NULL, EXAMPLE, NULL,                                                            \
+        "Ciphers with a pre-shared key, separated by commas. Keys come from psk_file and from plugins. Such a listener uses no " \
+        "certificate. Either this or ciphers must be set.")
 #define ROW_SECURE_RENEGOTIATE(TYPE, EXAMPLE)                                                                          \
     LISTENER_ROW(TYPE, ".secure_renegotiate", CONF_BOOL, "on", NULL, EXAMPLE, NULL, 0, 0, CONF_NO_EFFECT,              \
                  "Refuse insecure renegotiation. Here every renegotiation is refused.")
@@ -126,7 +126,7 @@
     TLS_ROW_OURS(                                                                                                      \
         TYPE, ".psk_file", CONF_STRING, NULL, "external: etc/psk.txt", NULL, 0, 0,                                     \
         "Pre-shared keys for psk_ciphers: lines identity:hex:key with the key in hexadecimal, or identity:key "        \
-        "with the key as text. Lines that begin with # are left out."),                                                \
+        "with the key as text. Lines that begin with # are left out. Plugins are asked for other identities."),        \
         TLS_ROW_OURS(TYPE, ".crl_file", CONF_STRING, NULL, "external: etc/certs/crl.pem", NULL, 0, 0,                  \
                      "Revoked client certificates: the CRLs of the authorities in cacertfile (PEM)."),                 \
         TLS_ROW_OURS(TYPE, ".crl_check", CONF_ENUM, "off", "external: leaf", "off, leaf, chain", 0, 0,                 \

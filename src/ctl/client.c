@@ -153,6 +153,18 @@ void ctl_client_explain(const struct paths *paths, const struct settings *settin
     }
 }
 
+/* The store can be checked without a broker, by the program that knows it. Returns only if that program could not be run. */
+static void check_store_offline(const struct paths *paths)
+{
+    char program[PATH_MAX];
+    size_t length = strlen(paths->executable);
+
+    while (length > 0 && paths->executable[length - 1] != '/')
+        length--;
+    if (snprintf(program, sizeof(program), "%.*semqx", (int)length, paths->executable) < (int)sizeof(program))
+        execl(program, program, "check_store", (char *)NULL);
+}
+
 int ctl_client_main(const struct paths *paths, const struct settings *settings, int count, const char *const *words)
 {
     static const char *const no_words[] = {"help", NULL};
@@ -161,6 +173,8 @@ int ctl_client_main(const struct paths *paths, const struct settings *settings, 
     int status = 1;
     int err = instance_find(paths, settings->data_dir, &instance);
 
+    if (err == -ESRCH && count == 2 && strcmp(words[0], "store") == 0 && strcmp(words[1], "check") == 0)
+        check_store_offline(paths);
     if (err == 0)
         err = ctl_client_run(instance.socket_path, none ? 1 : count, none ? no_words : words, CTL_CLIENT_SILENCE_MS,
                              stdout, stderr, &status, NULL);

@@ -2,6 +2,7 @@
  * emqx_ctl: hands its words to the running broker and shows what comes back.
  */
 #include "ctl/client.h"
+#include "ctl/plugin_new.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -22,6 +23,7 @@ static void print_help(void)
         "  emqx_ctl listeners                    ports and how many are connected to each\n"
         "  emqx_ctl listeners restart ssl:external\n"
         "                                        read that listener's settings and certificates again\n"
+        "  emqx_ctl plugins load emqx_auth_http  check who logs in by HTTP from now on\n"
         "\n"
         "Exit status: 0 done, 1 failed or wrong arguments. With EMQX_CTL_LEGACY_EXIT=1 in the environment, 0 also for\n"
         "an operation that failed and for wrong arguments, as EMQX 3 has it.\n"
@@ -39,6 +41,8 @@ int main(int argc, char **argv)
         return 0;
     }
     err = paths_find(&paths);
+    if (err == 0 && argc == 5 && strcmp(argv[1], "plugins") == 0 && strcmp(argv[2], "new") == 0)
+        return plugin_new_main(&paths, argv[3], argv[4]);
     if (err == 0)
         err = settings_read(&paths, &settings);
     if (err < 0) {

@@ -34,6 +34,7 @@ struct delivery_batch {
     uint32_t count;
     uint32_t capacity;
     uint32_t done; /* taken in */
+    uint32_t from; /* index of the worker */
     struct delivery deliveries[];
 };
 
@@ -155,6 +156,7 @@ static struct delivery_batch *batch_with_room(struct worker *from, uint32_t to_i
         grown->post.run = finish_batch;
         grown->bytes = 0;
         grown->count = grown->done = 0;
+        grown->from = from->index;
     }
     grown->capacity = capacity;
     from->outgoing[to_index] = grown;
@@ -225,7 +227,7 @@ static uint32_t take_in_some(struct worker *worker, struct delivery_batch *batch
     uint32_t left = batch->count - batch->done;
     uint32_t count = left < TAKE_IN_COUNT ? left : TAKE_IN_COUNT;
 
-    worker->deliver(worker, &batch->deliveries[batch->done], count);
+    worker->deliver(worker, batch->from, &batch->deliveries[batch->done], count);
     batch->done += count;
     return count;
 }

@@ -37,12 +37,12 @@ void worker_post(struct worker *worker, struct post *post);
 struct delivery {
     void *message; /* one reference of the receiver's */
     void *target;  /* what the router gave: a local subscriber list or a shared member */
-    uint32_t kind; /* enum of broker/router: which of the two */
+    uint32_t kind; /* enum of broker/: which of the two, or what else */
     uint32_t attempt;
 };
 
-/* Takes in the deliveries of one batch, in order. Set by the broker at start-up; runs on the worker's thread. */
-typedef void worker_deliver_fn(struct worker *worker, const struct delivery *deliveries, uint32_t count);
+/* Takes in deliveries of worker `from`, in the order in which it handed them over. Set by the broker at start-up; runs on the worker's thread. */
+typedef void worker_deliver_fn(struct worker *worker, uint32_t from, const struct delivery *deliveries, uint32_t count);
 void worker_set_deliver(struct worker *worker, worker_deliver_fn *deliver);
 
 /* Adds a delivery of `bytes` to this turn's batch from `from` to `to` (another worker); it leaves at the end of

@@ -60,6 +60,17 @@ void worker_set_turn_end(struct worker *worker, worker_turn_end_fn *turn_end)
     worker->turn_end = turn_end;
 }
 
+void worker_set_hand_over(struct worker *worker, worker_turn_end_fn *hand_over)
+{
+    worker->hand_over = hand_over;
+}
+
+static void hand_over(struct worker *worker)
+{
+    if (worker->hand_over != NULL)
+        worker->hand_over(worker, worker->context);
+}
+
 uint64_t worker_now_ms(const struct worker *worker)
 {
     return worker->now_ms;
@@ -137,6 +148,9 @@ static void on_wake(struct worker *worker, struct io_watch *watch, uint32_t even
     (void)events;
 }
 
+/* The edge is told once. It may come when the last job is done already (uv_async_send() follows the job into the list), and
+ * uv_run() does not look at the descriptors of a loop with nothing alive: the event would stay there, and those of later jobs
+ * would make no edge. So uv_alive is. */
 static void on_uv_ready(struct worker *worker, struct io_watch *watch, uint32_t events)
 {
     (void)watch;
@@ -161,7 +175,7 @@ static void run_work(struct worker *worker)
 static int wait_ms(struct worker *worker)
 {
     int64_t timer_ms = timer_wheel_next_ms(worker->wheel, worker->now_ms);
-    int uv_ms = uv_loop_alive(&worker->uv) ? uv_backend_timeout(&worker->uv) : -1;
+    int uv_ms = uv_backend_timeout(&worker->uv);
 
     if (worker->work_head != NULL || worker->taken != NULL)
         return 0;
@@ -237,8 +251,9 @@ static void worker_turn(struct worker *worker, struct epoll_event *events, int c
     timer_wheel_advance(worker->wheel, worker->now_ms);
     run_work(worker);
     uv_update_time(&worker->uv);
-    if (uv_loop_alive(&worker->uv) && uv_backend_timeout(&worker->uv) == 0)
+    if (uv_backend_timeout(&worker->uv) == 0)
         uv_run(&worker->uv, UV_RUN_NOWAIT);
+    hand_over(worker);
     /* Before our own sockets are written: the others can begin. */
     if (count <= IN_PERSON_EVENTS_MAX)
         mailbox_flush_in_person(worker);
@@ -258,6 +273,7 @@ void worker_run_lent_turn(struct worker *from, struct worker *to)
     if (from->now_ms > to->now_ms)
         to->now_ms = from->now_ms;
     mailbox_drain(to);
+    hand_over(to);
     mailbox_flush(to);
     if (to->turn_end != NULL)
         to->turn_end(to, to->context);
@@ -319,6 +335,7 @@ static void worker_free(struct worker *worker)
     if (worker == NULL)
         return;
     if (worker->epoll_fd >= 0) {
+        uv_close((uv_handle_t *)&worker->uv_alive, NULL);
         uv_run(&worker->uv, UV_RUN_NOWAIT);
         uv_loop_close(&worker->uv);
         close(worker->epoll_fd);
@@ -344,9 +361,12 @@ static int worker_open(struct worker *worker)
     if (err < 0)
         return err;
     worker->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-    if (worker->epoll_fd < 0) {
-        err = -errno;
+    err = worker->epoll_fd < 0 ? -errno : uv_async_init(&worker->uv, &worker->uv_alive, NULL);
+    if (err < 0) {
         uv_loop_close(&worker->uv);
+        if (worker->epoll_fd >= 0)
+            close(worker->epoll_fd);
+        worker->epoll_fd = -1;
         return err;
     }
     worker->wake_watch = (struct io_watch){.on_ready = on_wake, .fd = worker->wake_fd};
@@ -429,8 +449,10 @@ void worker_pool_drain(struct worker_pool *pool)
 
     do {
         any = false;
-        for (uint32_t i = 0; i < pool->count; i++)
+        for (uint32_t i = 0; i < pool->count; i++) {
+            hand_over(pool->workers[i]);
             mailbox_flush(pool->workers[i]);
+        }
         for (uint32_t i = 0; i < pool->count; i++)
             any |= mailbox_drain(pool->workers[i]);
     } while (any);

@@ -3,7 +3,8 @@
  * those only by posting to its mailbox (mailbox.h).
  *
  * A loop turn: wait for readiness (offline for RCU), run the ready I/O watches, take in the mailbox, run due
- * timers, then the turn's end: the broker's flush callbacks, posts to other workers (one batch each), socket writes.
+ * timers, then the turn's end: the broker's callback for what it has still to hand over, posts to other workers (one batch each), its
+ * callback for the rest: socket writes.
  * The worker's own epoll set is the outer loop and a libuv loop sits in it as one descriptor: a libuv poll
  * handle costs 160 bytes a connection and a system call per change of interest, an edge-triggered watch costs
  * 16 bytes and none.
@@ -36,7 +37,7 @@ struct work {
     bool queued;
 };
 
-/* Called at the end of every turn, before the batches are posted. Registered at start-up. */
+/* Called at the end of every turn. Registered at start-up. */
 typedef void worker_turn_end_fn(struct worker *worker, void *context);
 
 struct worker_pool;
@@ -68,6 +69,8 @@ uint32_t worker_index(const struct worker *worker);
 void *worker_context(const struct worker *worker);
 void worker_set_context(struct worker *worker, void *context);
 void worker_set_turn_end(struct worker *worker, worker_turn_end_fn *turn_end);
+/* The same, before that and before the batches are posted: to put something behind what they hold. */
+void worker_set_hand_over(struct worker *worker, worker_turn_end_fn *hand_over);
 /* Milliseconds of CLOCK_MONOTONIC, read once a turn. Thread: owner. */
 uint64_t worker_now_ms(const struct worker *worker);
 /* Is this turn run by another worker's thread, since its own sleeps (mailbox.h)? Nothing that this worker's epoll set may just be reporting may

@@ -53,12 +53,14 @@ struct worker {
     pthread_t thread;
     uv_loop_t uv;
     struct io_watch uv_watch;
+    uv_async_t uv_alive; /* libuv looks for events only while something is alive: see on_uv_ready() */
     struct io_watch wake_watch;
     uint64_t now_ms;
     uint64_t sleep_until_ms; /* what the own thread's wait was given */
     bool in_lent_turn;
     struct timer_wheel *wheel;
     void *context;
+    worker_turn_end_fn *hand_over;
     worker_turn_end_fn *turn_end;
     worker_deliver_fn *deliver;
     struct post *taken; /* out of the mailbox, in order, and not run yet */

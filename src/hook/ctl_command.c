@@ -116,6 +116,23 @@ int ctl_unregister(struct ctl_registry *registry, const char *name)
     return 0;
 }
 
+bool ctl_is_help(const char *word)
+{
+    return strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0 || strcmp(word, "help") == 0;
+}
+
+uint64_t ctl_parse_number(const char *text)
+{
+    char *end;
+    uint64_t value;
+
+    if (text[0] < '0' || text[0] > '9')
+        return 0;
+    errno = 0;
+    value = strtoull(text, &end, 10);
+    return errno == 0 && *end == '\0' ? value : 0;
+}
+
 void *ctl_context(const struct ctl_request *request)
 {
     return request->entry->context;
@@ -283,11 +300,6 @@ static struct ctl_request *request_new(int count, const char *const *words)
     return request;
 }
 
-static bool is_help(const char *word)
-{
-    return strcmp(word, "help") == 0 || strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0;
-}
-
 int ctl_run(struct ctl_registry *registry, struct ctl_sink *sink, bool legacy, int count, const char *const *words,
             struct ctl_request **out_request)
 {
@@ -302,7 +314,7 @@ int ctl_run(struct ctl_registry *registry, struct ctl_sink *sink, bool legacy, i
     request->handle = out_request;
     *out_request = request;
     if (index == registry->count) {
-        bool help = count > 0 && is_help(words[0]);
+        bool help = count > 0 && ctl_is_help(words[0]);
 
         print_full_usage(request);
         if (count > 0 && !help)
@@ -312,7 +324,7 @@ int ctl_run(struct ctl_registry *registry, struct ctl_sink *sink, bool legacy, i
     }
     request->entry = registry->entries[index];
     request->entry->running_count++;
-    if (count == 2 && is_help(words[1]) && request->entry->command->usage != NULL) {
+    if (count == 2 && ctl_is_help(words[1]) && request->entry->command->usage != NULL) {
         ctl_finish_help(request);
         return 0;
     }

@@ -16,6 +16,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 struct ctl_registry;
 struct ctl_request;
@@ -61,6 +62,10 @@ MUST_USE int ctl_unregister(struct ctl_registry *registry, const char *name);
 
 /* ---- for handlers ---- */
 
+/* Does this word ask for help: "--help", "-h", "help"? */
+bool ctl_is_help(const char *word);
+/* A whole number above 0 (decimal digits only); 0 for anything else. */
+uint64_t ctl_parse_number(const char *text);
 /* What was given to ctl_register(). */
 void *ctl_context(const struct ctl_request *request);
 /* Text to the caller's standard output. */

@@ -4,6 +4,7 @@
  */
 #include "http/websocket_frame.h"
 
+#include "base/bytes.h"
 #include "mqtt/topic.h"
 
 #include <string.h>
@@ -26,15 +27,6 @@ static size_t header_length(uint8_t second)
     uint8_t length = second & 0x7f;
 
     return 2u + (length == 126 ? 2u : length == 127 ? 8u : 0u) + 4u;
-}
-
-static uint64_t big_endian(const uint8_t *bytes, size_t count)
-{
-    uint64_t value = 0;
-
-    for (size_t i = 0; i < count; i++)
-        value = value << 8 | bytes[i];
-    return value;
 }
 
 /* Section 5.2: the first two bytes against what may come now. NULL: they are right. */
@@ -71,12 +63,12 @@ static enum websocket_header parse_header(struct websocket_reader *reader, const
     size_t at = 2;
 
     if (short_length == 126) {
-        length = big_endian(header + at, 2);
+        length = bytes_get_big(header + at, 2);
         at += 2;
         if (length < 126)
             return bad(out_fault, WEBSOCKET_PROTOCOL_ERROR, "a frame's length is written longer than need be");
     } else if (short_length == 127) {
-        length = big_endian(header + at, 8);
+        length = bytes_get_big(header + at, 8);
         at += 8;
         if (length <= UINT16_MAX)
             return bad(out_fault, WEBSOCKET_PROTOCOL_ERROR, "a frame's length is written longer than need be");
@@ -212,7 +204,7 @@ bool websocket_check_close(struct slice payload, uint16_t *out_code, struct webs
         bad(out_fault, WEBSOCKET_PROTOCOL_ERROR, "a Close frame has half a code");
         return false;
     }
-    code = (unsigned)big_endian(payload.data, 2);
+    code = (unsigned)bytes_get_big(payload.data, 2);
     if (!close_code_valid(code)) {
         bad(out_fault, WEBSOCKET_PROTOCOL_ERROR, "a Close frame has a code that must not be sent");
         return false;

@@ -30,6 +30,7 @@ int command_restart(const struct command_context *context, int argc, char **argv
 int command_pid(const struct command_context *context, int argc, char **argv);
 int command_ping(const struct command_context *context, int argc, char **argv);
 int command_attach(const struct command_context *context, int argc, char **argv);
+int command_check_store(const struct command_context *context, int argc, char **argv);
 int command_rpc(const struct command_context *context, int argc, char **argv);
 
 /* WAIT_FOR_ERLANG: seconds to wait for a start (1..86400), 15 unless it says otherwise. */

@@ -45,6 +45,7 @@ static int run_here(const struct paths *paths, struct start_report *report)
     char text[PATH_MAX + 128];
 
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a file over the limit (ulimit -f) is an error of the write */
     if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
         limit.rlim_cur = limit.rlim_max;
         setrlimit(RLIMIT_NOFILE, &limit);

@@ -3,9 +3,11 @@
  */
 #include "ctl/client.h"
 #include "ctl/instance.h"
+#include "main/access_rules.h"
 #include "main/command.h"
 #include "main/configuration.h"
 #include "main/daemon.h"
+#include "module/module_settings.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -151,9 +153,17 @@ static int restart_check_conf(const struct paths *paths)
     struct conf_errors *errors;
     struct conf *conf;
     int err = configuration_load(paths, &conf, &errors);
+    char rules_error[ACL_FILE_ERROR_BYTES], modules_error[MODULE_ERROR_BYTES];
+    struct module_settings modules;
 
     if (errors != NULL)
         conf_errors_print(errors, stderr);
+    if (err == 0 && (err = access_rules_check(conf, paths, rules_error)) < 0)
+        fprintf(stderr, "The access rules: %s\n", rules_error);
+    if (err == 0 && (err = module_settings_read(conf, &modules, modules_error)) == -EINVAL)
+        fprintf(stderr, "%s\n", modules_error);
+    if (err == 0)
+        module_settings_fini(&modules);
     conf_errors_free(errors);
     conf_free(conf);
     return err;

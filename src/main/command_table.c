@@ -47,6 +47,10 @@ static const struct command commands[] = {
      "Opens a prompt that takes the commands of emqx_ctl on the running broker. Ctrl-D leaves; the broker goes on.",
      "emqx attach\n  (emqx@127.0.0.1)1> clients show sensor-17", command_attach},
     {"remote_console", NULL, "The same as attach.", "emqx remote_console", command_attach},
+    {"check_store", NULL,
+     "Reads everything that is stored in the data directory and verifies its checksums, whether the broker runs or not.\n"
+     "Exits with 1 if anything is damaged.",
+     "emqx check_store", command_check_store},
     {"upgrade", "<package>", NULL, NULL, NULL},
     {"downgrade", "<package>", NULL, NULL, NULL},
     {"install", "<package>", NULL, NULL, NULL},

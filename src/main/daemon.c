@@ -157,6 +157,7 @@ NORETURN static void child_main(int report_fd, const char *console_path,
     int err;
 
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a file over the limit (ulimit -f) is an error of the write */
     if (report == NULL)
         _exit(1);
     report->fd = report_fd;

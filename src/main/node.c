@@ -1,11 +1,12 @@
 /*
  * node: builds the parts of the broker in order, runs the control thread's loop, takes them down in reverse.
  *
- *   configuration ─► log ─► data directory ─► workers ─► control socket ─► listeners ─► ready
- *   stop: listeners ─► clients (wills, DISCONNECT 0x8B) ─► control socket ─► workers ─► sessions ─► log
+ *   configuration ─► log ─► data directory ─► access rules, modules ─► store ─► workers ─► control socket ─► plugins ─► listeners ─► ready
+ *   stop: listeners ─► clients (wills, DISCONNECT 0x8B) ─► plugins ─► workers ─► sessions ─► control socket ─► store ─► log
  */
 #include "main/node.h"
 
+#include "auth/ban_guard.h"
 #include "base/allocator.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -13,7 +14,12 @@
 #include "base/unique_id.h"
 #include "base/version.h"
 #include "broker/channel/channel.h"
+#include "hook/hook_run.h"
+#include "hook/psk_lookup.h"
+#include "main/node_store.h"
 #include "mgmt/ctl_commands.h"
+#include "net/tls.h"
+#include "plugin/plugin_host.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -46,14 +52,10 @@ static char *errors_text(const struct conf_errors *errors)
 int node_read_configuration(const struct node *node, struct conf **out_conf, char **out_error)
 {
     const struct paths *paths = node->options->paths;
-    char plugins[PATH_MAX];
     struct conf_errors *errors = NULL;
-    int err = paths_join(paths->etc, "plugins", plugins);
-    struct conf_load_options options = {
-        .root_dir = paths->root, .file = paths->config, .plugins_dir = plugins, .environment = environ};
+    struct conf_load_options options = {.root_dir = paths->root, .file = paths->config, .environment = environ};
+    int err = conf_load(&options, out_conf, &errors);
 
-    if (err == 0)
-        err = conf_load(&options, out_conf, &errors);
     if (err == -EINVAL && errors != NULL)
         *out_error = errors_text(errors);
     else if (err < 0 && asprintf(out_error, "Cannot read the configuration: %s", strerror(-err)) < 0)
@@ -108,16 +110,22 @@ static int open_log(struct node *node)
     return err;
 }
 
-static int take_data_dir(struct node *node)
+int node_data_dir(const struct node *node, char out_dir[PATH_MAX])
 {
     const struct paths *paths = node->options->paths;
     const char *configured = conf_get_string(node->conf, "node.data_dir", NULL);
-    char data_dir[PATH_MAX], text[PATH_MAX + 128];
-    int err;
 
     if (configured == NULL || (paths->installed && strcmp(configured, "data") == 0))
         configured = paths->data;
-    err = paths_join(paths->root, configured, data_dir);
+    return paths_join(paths->root, configured, out_dir);
+}
+
+static int take_data_dir(struct node *node)
+{
+    const struct paths *paths = node->options->paths;
+    char data_dir[PATH_MAX], text[PATH_MAX + 128];
+    int err = node_data_dir(node, data_dir);
+
     if (err == 0)
         err = instance_lock_take(paths, data_dir, &node->lock);
     if (err == 0)
@@ -151,20 +159,37 @@ static int make_broker(struct node *node)
         .dispatch_ack = conf_get_bool(node->conf, "broker.shared_dispatch_ack_enabled", NULL, false),
         .max_retained_messages = (uint64_t)conf_get_integer(node->conf, "broker.max_retained_messages", NULL, 0),
         .max_detached_sessions = (uint64_t)conf_get_integer(node->conf, "broker.max_detached_sessions", NULL, 0),
+        .store = node->store,
+        .session_memory = conf_get_bytes(node->conf, "store.session_memory", NULL, 0),
+        .retained_in_memory = conf_get_bytes(node->conf, "store.retained_in_memory", NULL, 0),
         .max_retained_payload = conf_get_bytes(node->conf, "broker.max_retained_payload", NULL, 0),
+        .delayed = {.max_messages = (uint64_t)conf_get_integer(node->conf, "delayed.max_messages", NULL, 100000),
+                    .max_payload = conf_get_bytes(node->conf, "delayed.max_payload", NULL, 1u << 20),
+                    .memory_max = conf_get_bytes(node->conf, "delayed.memory_size", NULL, 64u << 20),
+                    .off = true}, /* until its plugin is loaded */
     };
     int err;
 
     guid_set_node(slice_from_string(node->name));
+    hook_set_limits((uint32_t)conf_get_duration(node->conf, "hook.pending_timeout", NULL, HOOK_PENDING_TIMEOUT_MS),
+                    (uint32_t)conf_get_integer(node->conf, "hook.pending_max", NULL, HOOK_PENDING_MAX));
+    tls_psk_set_lookup(hook_psk_lookup);
     err = broker_new(&settings, &node->broker);
     if (err == 0)
         err = channel_init(node->broker);
     if (err == 0)
         err = zone_table_new(node->conf, &node->zones);
     if (err == 0)
+        err = broker_open_retained(node->broker, node->store);
+    if (err == 0)
+        err = node_restore_sessions(node);
+    if (err == 0)
+        err = node_restore_delayed(node);
+    if (err == 0)
         err = worker_pool_start(node->broker->pool);
     if (err < 0) {
-        fail(node, "Cannot build the broker", err);
+        if (err != -EIO) /* that one has been reported */
+            fail(node, "Cannot build the broker", err);
         return err;
     }
     node->workers_running = true;
@@ -184,17 +209,21 @@ static int open_control(struct node *node)
     int err = loop_mailbox_open(&node->loop, &node->mailbox);
 
     node_make_view(node);
+    if (err == 0)
+        err = node_open_bans(node);
     node->ctl_registry = ctl_registry_new();
     if (err == 0 && node->ctl_registry == NULL)
         err = -ENOMEM;
     if (err == 0)
         err = ctl_commands_register(node->ctl_registry, &node->view);
+    if (err == 0)
+        err = node_register_acl_command(node);
     server.registry = node->ctl_registry;
     if (err == 0)
         err = ctl_server_open(&server, &node->ctl_server);
     if (err == 0)
         err = sys_topics_open(&topics, &node->sys_topics);
-    if (err < 0)
+    if (err < 0 && err != -EIO) /* that one has been reported */
         fail(node, "Cannot open the control socket", err);
     return err;
 }
@@ -269,9 +298,17 @@ static int node_start(struct node *node)
     rcu_thread_offline();
     err = watch_signals(node);
     if (err == 0)
+        err = node_open_acl(node);
+    if (err == 0)
+        err = node_open_modules(node);
+    if (err == 0)
+        err = node_open_store(node);
+    if (err == 0)
         err = make_broker(node);
     if (err == 0)
         err = open_control(node);
+    if (err == 0)
+        err = node_open_plugins(node);
     if (err == 0)
         err = node_open_listeners(node);
     return err;
@@ -294,8 +331,11 @@ static void close_loop(struct node *node)
     for (uint32_t i = 0; i < node->signal_count; i++)
         uv_close((uv_handle_t *)&node->signals[i], NULL);
     sys_topics_close(node->sys_topics);
+    ban_guard_close(node->bans);
+    node_unwatch_store(node);
     loop_mailbox_close(node->mailbox);
     ctl_server_close(node->ctl_server, NULL, NULL);
+    plugin_host_close(node->plugins);
     uv_run(&node->loop, UV_RUN_DEFAULT);
     uv_loop_close(&node->loop);
 }
@@ -305,7 +345,10 @@ static void node_end(struct node *node)
 {
     node_close_listeners(node);
     if (node->workers_running) {
+        delayed_stop(node->broker->delayed);
+        ban_guard_stop(node->bans);
         node_close_clients(node);
+        plugin_host_stop(node->plugins);
         worker_pool_stop(node->broker->pool);
         node->workers_running = false;
     }
@@ -317,7 +360,10 @@ static void node_end(struct node *node)
         channel_fini(node->broker);
         broker_free(node->broker);
     }
+    node_close_store(node);
     ctl_registry_free(node->ctl_registry);
+    node_close_modules(node);
+    node_close_acl(node);
     node_free_listeners(node);
     zone_table_free(node->zones);
     if (node->loop_open) {

@@ -209,6 +209,8 @@ void node_make_view(struct node *node)
 {
     node->view = (struct broker_view){
         .broker = node,
+        .store = node->store,
+        .loop = &node->loop,
         .node_name = view_node_name,
         .state = view_state,
         .uptime_s = view_uptime_s,
@@ -216,6 +218,9 @@ void node_make_view(struct node *node)
         .kick = view_kick,
         .list_listeners = node_list_listeners,
         .command_listener = node_command_listener,
+        .list_delayed = node_list_delayed,
+        .delete_delayed = node_delete_delayed,
+        .sum_delayed = node_sum_delayed,
         .stop = view_stop,
     };
 }

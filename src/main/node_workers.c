@@ -90,13 +90,14 @@ void node_close_clients(struct node *node)
     }
 }
 
-static void end_session(void *context, void *element)
+static void suspend_session(void *context, void *element)
 {
     struct session *session = element;
 
     (void)context;
-    session->will = message_unref(session->will); /* everybody who could get it has gone */
-    session_end(session, "shutdown");
+    if (!session_is_durable(session))
+        session->will = message_unref(session->will); /* everybody who could get it has gone */
+    session_suspend(session);
 }
 
 void node_end_sessions(struct node *node)
@@ -106,12 +107,14 @@ void node_end_sessions(struct node *node)
     rcu_thread_online();
     worker_pool_drain(node->broker->pool);
     do
-        rcu_table_visit(node->broker->registry, &cursor, 1000, end_session, NULL);
+        rcu_table_visit(node->broker->registry, &cursor, 1000, suspend_session, NULL);
     while (cursor != 0);
     for (uint32_t i = 0; i < node->broker->settings.worker_count; i++)
         session_host_finish(&node->broker->workers[i]->host);
     /* Ending sessions handed shared messages on: those deliveries must be taken in before what they name is freed. */
     worker_pool_drain(node->broker->pool);
+    broker_close_store(node->broker);
+    broker_close_retained(node->broker); /* before the last drain: what the store has told it is taken in there */
     rcu_retire_flush();
     rcu_thread_offline();
     rcu_barrier_all();

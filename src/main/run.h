@@ -17,7 +17,7 @@ struct run_options {
 
 /* Runs the broker in this process until it is told to stop (control socket, SIGTERM, SIGINT): loads the configuration, takes the
  * lock of the data directory (instance_lock_take()), opens the listeners and the control socket, calls
- * daemon_report_ready(), or daemon_report_failure() and returns. The working directory is the root; SIGPIPE is
+ * daemon_report_ready(), or daemon_report_failure() and returns. The working directory is the root; SIGPIPE and SIGXFSZ are
  * ignored; the soft limit of open files is the hard one. Returns the exit status (0: stopped as asked) or RUN_RESTART.
  * Implemented by the wiring. */
 int broker_run(const struct run_options *options);

@@ -14,6 +14,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct banned;
+struct store;
+struct uv_loop_s;
+
 enum broker_state { BROKER_STARTING, BROKER_RUNNING, BROKER_STOPPING };
 
 struct client_row {
@@ -66,9 +70,47 @@ struct listener_result {
 
 typedef void broker_listener_fn(void *context, const struct listener_result *results, uint32_t count);
 
+/* A message that waits for its time ($delayed/). */
+struct delayed_row {
+    uint64_t id;
+    int64_t due_ms;   /* since 1970 */
+    uint64_t left_ms; /* until then; 0: it is being sent */
+    struct slice client_id;
+    struct slice topic; /* where it will be published; absent: its record cannot be read */
+    uint64_t payload_bytes;
+    uint8_t qos;
+    bool retain;
+};
+
+/* Where a list goes on. Zero: from the beginning. */
+struct delayed_place {
+    uint64_t due_ms;
+    uint64_t id;
+};
+
+/* A slice of them, the next to be sent first. `next` NULL: there are no more; else what to ask for next. */
+typedef void broker_delayed_fn(void *context, const struct delayed_row *rows, uint32_t count,
+                               const struct delayed_place *next);
+
+typedef void broker_delete_fn(void *context, bool found);
+
+struct delayed_summary {
+    uint64_t count;
+    uint64_t count_max;    /* since start */
+    uint64_t count_limit;  /* 0: none */
+    uint64_t memory_bytes; /* in use for them */
+    uint64_t memory_limit;
+    uint64_t published; /* since start */
+    uint64_t dropped;
+};
+
 /* Every function gets `broker`. Lives as long as the commands are registered. */
 struct broker_view {
     void *broker;
+    struct store *store;    /* NULL: none */
+    struct uv_loop_s *loop; /* the control thread's */
+    struct banned *banned;  /* auth/banned.h */
+    bool bans_apply;        /* there is a zone with enable_ban */
     /* "emqx@127.0.0.1"; valid as long as the view. */
     const char *(*node_name)(void *broker);
     enum broker_state (*state)(void *broker);
@@ -87,6 +129,13 @@ struct broker_view {
      * -errno. */
     int (*command_listener)(void *broker, const struct listener_command *command, broker_listener_fn *on_done,
                             void *context);
+    /* Delayed messages from `place` on, at most `limit` of them (and at most 64). -errno. */
+    int (*list_delayed)(void *broker, struct delayed_place place, uint32_t limit, broker_delayed_fn *on_rows,
+                        void *context);
+    /* -errno. */
+    int (*delete_delayed)(void *broker, uint64_t id, broker_delete_fn *on_done, void *context);
+    /* At once. */
+    struct delayed_summary (*sum_delayed)(void *broker);
     /* Starts a clean stop and returns. With `restart`, broker_run() returns RUN_RESTART at the end. */
     void (*stop)(void *broker, bool restart);
 };

@@ -123,19 +123,6 @@ static void kick_start(struct ctl_request *request, const char *client_id, bool 
     }
 }
 
-/* A whole number above 0; 0 for anything else. */
-static uint64_t parse_limit(const char *text)
-{
-    char *end;
-    uint64_t value;
-
-    if (text[0] < '0' || text[0] > '9')
-        return 0;
-    errno = 0;
-    value = strtoull(text, &end, 10);
-    return errno == 0 && *end == '\0' ? value : 0;
-}
-
 static void clients_run(struct ctl_request *request, int argc, char **argv)
 {
     const char *verb = argc > 1 ? argv[1] : "";
@@ -143,7 +130,7 @@ static void clients_run(struct ctl_request *request, int argc, char **argv)
     uint64_t limit = UINT64_MAX;
 
     if (strcmp(verb, "list") == 0 && argc == 4 && strcmp(argv[2], "--limit") == 0)
-        limit = parse_limit(argv[3]);
+        limit = ctl_parse_number(argv[3]);
     if (strcmp(verb, "list") == 0 && (argc == 2 || argc == 4) && limit > 0 && (argc == 2) == (limit == UINT64_MAX))
         list_start(request, (struct slice){NULL, 0}, limit);
     else if (strcmp(verb, "show") == 0 && argc == 3)

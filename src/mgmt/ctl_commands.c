@@ -12,7 +12,8 @@
 int ctl_commands_register(struct ctl_registry *registry, const struct broker_view *view)
 {
     const struct ctl_command *commands[] = {
-        &ctl_node_command, &ctl_status_command, &ctl_broker_command, &ctl_clients_command, &ctl_listeners_command,
+        &ctl_node_command,      &ctl_status_command,  &ctl_broker_command, &ctl_clients_command,
+        &ctl_listeners_command, &ctl_delayed_command, &ctl_banned_command, &ctl_store_command,
     };
 
     for (size_t i = 0; i < ARRAY_COUNT(commands); i++) {

@@ -1,5 +1,5 @@
 /*
- * ctl_commands: the commands of emqx_ctl about the broker itself: status, broker, clients, listeners; and the hidden
+ * ctl_commands: the commands of emqx_ctl about the broker itself: status, broker, clients, listeners, delayed, banned, store; and the hidden
  * command `node`, by which `emqx ping|stop|restart` reach the running broker.
  * Thread: control.
  */
@@ -19,6 +19,9 @@ extern const struct ctl_command ctl_status_command;
 extern const struct ctl_command ctl_broker_command;
 extern const struct ctl_command ctl_clients_command;
 extern const struct ctl_command ctl_listeners_command;
+extern const struct ctl_command ctl_delayed_command;
+extern const struct ctl_command ctl_banned_command;
+extern const struct ctl_command ctl_store_command;
 
 #define UPTIME_TEXT_MAX 80
 

@@ -173,18 +173,13 @@ static void run_verb(struct ctl_request *request, size_t verb, char **words, int
     }
 }
 
-static bool is_help(const char *word)
-{
-    return strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0 || strcmp(word, "help") == 0;
-}
-
 static void listeners_run(struct ctl_request *request, int argc, char **argv)
 {
     if (argc == 1) {
         list_listeners(request);
         return;
     }
-    if (is_help(argv[argc - 1])) {
+    if (ctl_is_help(argv[argc - 1])) {
         ctl_finish_help(request);
         return;
     }

@@ -43,6 +43,8 @@ struct message *message_new(const struct message_options *options)
     message->properties_len = (uint32_t)properties_len;
     message->payload_len = (uint32_t)options->payload.len;
     message->taken_buffer = options->take_buffer;
+    message->body = NULL;
+    atomic_init(&message->store_state, MESSAGE_UNSTORED);
     out = put(message->data, options->client_id);
     message->topic = out;
     out = put(put(out, options->mountpoint), options->topic);
@@ -52,6 +54,33 @@ struct message *message_new(const struct message_options *options)
     message->payload = options->take_buffer == NULL ? out : options->payload.data;
     if (options->take_buffer == NULL)
         put(out, options->payload);
+    return message;
+}
+
+struct message *message_new_from_parts(const struct message_parts *parts)
+{
+    struct message *message = malloc(sizeof(*message) + parts->client_id.len + parts->topic.len +
+                                     parts->properties.len + parts->payload.len);
+    uint8_t *out;
+
+    if (message == NULL)
+        return NULL;
+    *message = (struct message){
+        .qos = parts->qos,
+        .retain = parts->retain,
+        .has_expiry = parts->has_expiry,
+        .expiry_interval_s = parts->expiry_interval_s,
+        .payload_len = (uint32_t)parts->payload.len,
+        .properties_len = (uint32_t)parts->properties.len,
+        .topic_len = (uint16_t)parts->topic.len,
+        .client_id_len = (uint16_t)parts->client_id.len,
+        .created_ms = parts->now_ms,
+    };
+    atomic_init(&message->refs, 1);
+    message->topic = out = put(message->data, parts->client_id);
+    message->properties = out = put(out, parts->topic);
+    message->payload = out = put(out, parts->properties);
+    put(out, parts->payload);
     return message;
 }
 

@@ -13,6 +13,16 @@
 
 #include <stdatomic.h>
 
+struct message_body; /* broker/session/message_body.h */
+
+/* Of a QoS 2 message that durable sessions get: none of them may send it before it is on disk that its publisher has been
+ * heard, else a crash could make two of it. */
+enum message_store_state {
+    MESSAGE_UNSTORED, /* on its way; also of all messages that this does not concern */
+    MESSAGE_STORED,   /* may be sent */
+    MESSAGE_GIVEN_UP, /* its publisher was told that it was not taken: drop it */
+};
+
 struct message {
     _Atomic uint32_t refs;
     uint8_t qos;
@@ -29,7 +39,11 @@ struct message {
     const uint8_t *payload;
     uint64_t created_ms; /* CLOCK_MONOTONIC */
     void *taken_buffer;  /* freed with the message; NULL: none */
-    uint8_t data[];      /* client id, topic, properties, payload */
+    /* What the store keeps of it for the queues of several sessions. Set before it is dispatched and valid only during that; NULL: who stores
+     * it makes a copy. */
+    struct message_body *body;
+    _Atomic uint8_t store_state; /* enum message_store_state */
+    uint8_t data[];              /* client id, topic, properties, payload */
 };
 
 struct message_options {
@@ -48,6 +62,22 @@ struct message_options {
 /* A message with one reference; copies what the options point at. NULL when memory is short; `take_buffer` is
  * then still the caller's. */
 MUST_USE struct message *message_new(const struct message_options *options);
+
+/* What a record of a message has (message_record.h). */
+struct message_parts {
+    struct slice client_id;
+    struct slice topic;
+    struct slice properties; /* forwardable ones, encoded */
+    struct slice payload;
+    uint64_t now_ms;
+    uint32_t expiry_interval_s;
+    uint8_t qos;
+    bool retain;
+    bool has_expiry;
+};
+
+/* A message with one reference; copies the parts, whose lengths fit (client ID and topic: 65,535). NULL when memory is short. */
+MUST_USE struct message *message_new_from_parts(const struct message_parts *parts);
 
 static inline struct message *message_ref(struct message *message)
 {

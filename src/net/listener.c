@@ -25,9 +25,9 @@
 #define ACCEPTS_PER_TURN 64
 #define NO_DESCRIPTOR_PAUSE_MS 500
 #define NO_DESCRIPTOR_LOG_MS 60000
-/* Descriptors that clients do not get: a sixteenth of the limit within these bounds. */
+/* Descriptors that clients do not get: a sixteenth of the limit within these bounds. The store may open most of them. */
 #define DESCRIPTORS_KEPT_MIN 8
-#define DESCRIPTORS_KEPT_MAX 64
+#define DESCRIPTORS_KEPT_MAX 640
 
 struct listener_watch {
     struct io_watch watch;

@@ -5,6 +5,8 @@
  */
 #include "net/proxy_header.h"
 
+#include "base/bytes.h"
+
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <string.h>
@@ -208,15 +210,6 @@ static enum proxy_parse parse_v1(const uint8_t *bytes, size_t len, struct proxy_
 
 /* --- version 2 */
 
-static uint32_t read_be(const uint8_t *bytes, size_t count)
-{
-    uint32_t value = 0;
-
-    for (size_t i = 0; i < count; i++)
-        value = value << 8 | bytes[i];
-    return value;
-}
-
 /* CRC32C, four bits at a time: a header comes once per connection and is mostly under 100 bytes. */
 static uint32_t crc32c_update(uint32_t crc, const uint8_t *bytes, size_t len)
 {
@@ -242,7 +235,7 @@ static bool checksum_holds(struct slice header, const uint8_t *field)
     crc = crc32c_update(crc, header.data, (size_t)(field - header.data));
     crc = crc32c_update(crc, zeros, sizeof(zeros));
     crc = crc32c_update(crc, behind, (size_t)(header.data + header.len - behind));
-    return (crc ^ UINT32_MAX) == read_be(field, V2_CRC32C_BYTES);
+    return (crc ^ UINT32_MAX) == bytes_get_big(field, V2_CRC32C_BYTES);
 }
 
 /* Takes the next TLV off `rest`. NULL, or what is wrong. */
@@ -252,7 +245,7 @@ static const char *take_tlv(struct slice *rest, uint8_t *out_type, struct slice 
 
     if (rest->len < V2_TLV_HEAD_BYTES)
         return "PROXY v2: fewer bytes are left than a TLV's type and length take";
-    len = read_be(rest->data + 1, 2);
+    len = bytes_get_big(rest->data + 1, 2);
     if (len > rest->len - V2_TLV_HEAD_BYTES)
         return "PROXY v2: a TLV's length points beyond what contains it";
     *out_type = rest->data[0];
@@ -272,7 +265,8 @@ static const char *read_ssl(struct slice value, struct slice *common_name)
 
     if (value.len < V2_SSL_HEAD_BYTES)
         return "PROXY v2: the SSL TLV is shorter than its flags and result of verification";
-    verified = (value.data[0] & (V2_CLIENT_CERT_CONN | V2_CLIENT_CERT_SESS)) != 0 && read_be(value.data + 1, 4) == 0;
+    verified = (value.data[0] & (V2_CLIENT_CERT_CONN | V2_CLIENT_CERT_SESS)) != 0 &&
+               bytes_get_big(value.data + 1, 4) == 0;
     for (struct slice rest = slice_skip(value, V2_SSL_HEAD_BYTES); rest.len > 0 && error == NULL;) {
         error = take_tlv(&rest, &type, &sub_value);
         if (error != NULL || type != V2_SUBTYPE_SSL_CN || !verified || sub_value.len == 0)
@@ -369,7 +363,7 @@ static enum proxy_parse v2_head(const uint8_t *bytes, size_t len, size_t *out_le
                    "PROXY v2: byte 14 is not a stream over IPv4 (0x11), IPv6 (0x21) or a Unix socket (0x31)");
     if (len < V2_HEAD_BYTES)
         return PROXY_MORE;
-    behind = read_be(bytes + 14, 2);
+    behind = bytes_get_big(bytes + 14, 2);
     if (behind < (size_t)address_bytes)
         return bad(out_error, "PROXY v2: the length leaves no room for the addresses of the family");
     if (behind > PROXY_HEADER_MAX - V2_HEAD_BYTES)

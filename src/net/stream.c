@@ -140,6 +140,7 @@ static void drop_output(struct stream_pool *pool, struct stream *stream)
     }
     stream->out_tail = NULL;
     stream->pending_bytes = 0;
+    stream->marks = NULL;
 }
 
 void stream_close(struct stream_pool *pool, struct stream *stream)
@@ -223,10 +224,20 @@ uint8_t *stream_reserve(struct stream_pool *pool, struct stream *stream, size_t 
     return tail->data;
 }
 
+static void count_in(struct stream *stream, size_t len)
+{
+    stream->pending_bytes += (uint32_t)len;
+    if (LIKELY(stream->marks == NULL))
+        return;
+    stream->marks->held_bytes += (uint32_t)len;
+    if (stream->marks->second)
+        stream->marks->later_bytes += (uint32_t)len;
+}
+
 void stream_commit(struct stream_pool *pool, struct stream *stream, size_t len)
 {
     stream->out_tail->len += len;
-    stream->pending_bytes += (uint32_t)len;
+    count_in(stream, len);
     queue_flush(pool, stream);
 }
 
@@ -239,9 +250,60 @@ int stream_write_ref(struct stream_pool *pool, struct stream *stream, struct sli
         return -ENOMEM;
     *chunk = (struct out_chunk){.bytes = bytes.data, .len = bytes.len, .owner = owner, .release = release};
     append(stream, chunk);
-    stream->pending_bytes += (uint32_t)bytes.len;
+    count_in(stream, bytes.len);
     queue_flush(pool, stream);
     return 0;
+}
+
+static uint32_t held_bytes(const struct stream *stream)
+{
+    return LIKELY(stream->marks == NULL) ? 0 : stream->marks->held_bytes;
+}
+
+void stream_hold(struct stream *stream, struct stream_marks *marks)
+{
+    ASSERT(stream->marks == NULL);
+    *marks = (struct stream_marks){.second = false};
+    stream->marks = marks;
+}
+
+void stream_hold_more(struct stream *stream)
+{
+    ASSERT(!stream->marks->second);
+    stream->marks->second = true;
+}
+
+void stream_release(struct stream_pool *pool, struct stream *stream)
+{
+    struct stream_marks *marks = stream->marks;
+
+    if (marks->second)
+        *marks = (struct stream_marks){.held_bytes = marks->later_bytes};
+    else
+        stream->marks = NULL;
+    queue_flush(pool, stream);
+}
+
+void stream_drop_held(struct stream_pool *pool, struct stream *stream)
+{
+    uint32_t keep = stream->pending_bytes - held_bytes(stream);
+    struct out_chunk **link = &stream->out_head;
+
+    stream->out_tail = NULL;
+    stream->pending_bytes = keep;
+    stream->marks = NULL;
+    for (; *link != NULL && keep > 0; link = &(*link)->next) {
+        size_t left = (*link)->len - (*link)->sent;
+        if (left > keep)
+            (*link)->len = (*link)->sent + keep;
+        keep -= left > keep ? keep : (uint32_t)left;
+        stream->out_tail = *link;
+    }
+    while (*link != NULL) {
+        struct out_chunk *chunk = *link;
+        *link = chunk->next;
+        chunk_put(pool, chunk);
+    }
 }
 
 static void consume(struct stream_pool *pool, struct stream *stream, size_t sent)
@@ -292,13 +354,14 @@ static ssize_t send_some(struct stream_pool *pool, struct stream *stream, size_t
 {
     struct iovec parts[IOV_COUNT];
     struct stream_layer *layer = stream->layer;
-    size_t offered = 0;
+    size_t offered = 0, allowed = stream->pending_bytes - held_bytes(stream);
     int count = 0;
 
-    for (struct out_chunk *chunk = stream->out_head; chunk != NULL && count < IOV_COUNT; chunk = chunk->next) {
+    for (struct out_chunk *chunk = stream->out_head; offered < allowed && count < IOV_COUNT; chunk = chunk->next) {
         size_t left = chunk->len - chunk->sent;
         if (left == 0)
             continue;
+        left = left < allowed - offered ? left : allowed - offered;
         parts[count++] = (struct iovec){.iov_base = (void *)(uintptr_t)(chunk->bytes + chunk->sent), .iov_len = left};
         offered += left;
     }
@@ -332,7 +395,7 @@ int stream_flush(struct stream_pool *pool, struct stream *stream)
     if (stream->failed)
         return -EPIPE; /* what follows half a packet makes no sense to the peer */
     stream->blocked = false;
-    while (stream->pending_bytes > 0) {
+    while (stream->pending_bytes > held_bytes(stream)) {
         size_t offered;
         ssize_t sent = send_some(pool, stream, &offered);
         if (sent == -EAGAIN || sent == -EWOULDBLOCK) {

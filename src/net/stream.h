@@ -6,6 +6,8 @@
  * large payloads stay where they are and are held by reference. What the socket does not take waits for
  * EPOLLOUT. The caller looks at stream_pending_bytes() and stops writing above its own high watermark: the
  * list itself has no limit.
+ * Output can be held (stream_hold()): what is written from then on stays until stream_release(), with everything behind it. There are two
+ * marks, so that what is released first does not wait for what came later.
  * Belongs to one worker. Thread: owner.
  */
 #ifndef NET_STREAM_H
@@ -29,12 +31,20 @@ struct out_chunk;
 struct stream_layer;
 struct stream_pool;
 
+/* What of a stream's output is held. */
+struct stream_marks {
+    uint32_t held_bytes;  /* at the end of the output: not to be sent yet */
+    uint32_t later_bytes; /* of those, at the end: behind the second mark */
+    bool second;
+};
+
 struct stream {
     struct io_watch watch;
     struct out_chunk *out_head;
     struct out_chunk *out_tail;
     struct stream *flush_next;  /* in the pool's list of streams with output of this turn */
     struct stream_layer *layer; /* the top one, owned; NULL: bytes go to the socket as they are */
+    struct stream_marks *marks; /* the owner's; NULL: nothing is held */
     uint32_t pending_bytes;
     bool flush_queued;
     bool blocked; /* the socket took less than offered: wait for EPOLLOUT */
@@ -109,7 +119,16 @@ void stream_commit(struct stream_pool *pool, struct stream *stream, size_t len);
 MUST_USE int stream_write_ref(struct stream_pool *pool, struct stream *stream, struct slice bytes, void *owner,
                               void (*release)(void *owner));
 
-/* Sends what it can now. 0 or -errno (a broken stream: close it). */
+/* Sets a mark: what is committed from now on is not sent before the mark is released. `marks` is the caller's memory until no mark is left. */
+void stream_hold(struct stream *stream, struct stream_marks *marks);
+/* Sets a second mark, while there is one. */
+void stream_hold_more(struct stream *stream);
+/* Releases the older mark: what is before the other one, or all, is sent at the latest at the turn's end. */
+void stream_release(struct stream_pool *pool, struct stream *stream);
+/* Drops what is held, and the marks: it will never be sent. */
+void stream_drop_held(struct stream_pool *pool, struct stream *stream);
+
+/* Sends what it can now and is not held. 0 or -errno (a broken stream: close it). */
 int stream_flush(struct stream_pool *pool, struct stream *stream);
 
 /* Flushes every stream that was written to in this turn. */

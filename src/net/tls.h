@@ -15,6 +15,8 @@
 
 struct tls_context;
 
+#define TLS_PSK_KEY_MAX 512u /* bytes: what OpenSSL takes */
+
 #define TLS_ERROR_MAX 512 /* bytes of an error text with its zero */
 
 /* Reads the files of `options`, which must outlive the context. `home`: relative paths begin there; NULL: the current folder.
@@ -35,6 +37,12 @@ bool tls_context_is_trial(const struct tls_context *context);
 const char *tls_context_notes(const struct tls_context *context);
 /* After the last connection is gone. NULL is fine. Thread: control. */
 void tls_context_free(struct tls_context *context);
+
+/* Asked for the key of an identity that the listener's psk_file, if it has one, does not name. Its length, written to `out_key`; 0: not
+ * known. `identity`: from outside, any bytes, not empty. Must not block. Thread: worker. */
+typedef size_t tls_psk_lookup_fn(struct slice identity, uint8_t out_key[TLS_PSK_KEY_MAX]);
+/* Who is asked, of all contexts; NULL: nobody. Thread: start-up. */
+void tls_psk_set_lookup(tls_psk_lookup_fn *lookup);
 
 /* A new layer for an accepted connection, above the socket. -ENOMEM, or -EBUSY: handshakes_max are in flight. Thread: worker. */
 MUST_USE int tls_layer_new(struct tls_context *context, struct stream_layer **out_layer);

@@ -47,7 +47,7 @@ static const struct words reason_words[] = {
     {SSL_R_HTTP_REQUEST, "not TLS at all (an HTTP request?)"},
     {SSL_R_HTTPS_PROXY_REQUEST, "not TLS at all (a request to an HTTP proxy?)"},
     {SSL_R_PSK_IDENTITY_NOT_FOUND, "the client's PSK identity is unknown"},
-    {SSL_R_BINDER_DOES_NOT_VERIFY, "the client has another pre-shared key than psk_file"},
+    {SSL_R_BINDER_DOES_NOT_VERIFY, "the client has another pre-shared key than the broker"},
     {SSL_R_CERTIFICATE_VERIFY_FAILED, "the client's certificate is not accepted"},
     {SSL_R_BAD_SIGNATURE, "the client does not have the key of its certificate"},
     {SSL_R_EXCESSIVE_MESSAGE_SIZE, "the client's message is too long"},

@@ -82,7 +82,7 @@ MUST_USE int tls_dh_read(struct tls_loader *loader, const char *key, const char 
 /* Sets what of `tls_versions` and the list of ciphers OpenSSL has. -EINVAL: nothing is left. */
 MUST_USE int tls_ciphers_apply(struct tls_loader *loader, SSL_CTX *ssl);
 
-/* Reads psk_file into the generation. */
+/* Reads psk_file, if there is one, into the generation. */
 MUST_USE int tls_psk_load(struct tls_loader *loader);
 /* Looks identities up in the generation's table from now on. */
 void tls_psk_apply(struct tls_files *files, SSL_CTX *ssl);

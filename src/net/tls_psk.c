@@ -4,6 +4,9 @@
  * A line is identity:key as in the original, where the key is the text itself, or identity:hex:key; lines that begin with '#' and
  * empty ones are left out. The text of the file stays in memory, with such keys decoded in their places; an open hash table points
  * into it. Immutable once loaded.
+ *
+ * A listener's own file is asked first: what the operator has written there holds whatever else is loaded, and costs nobody a question.
+ * Of other identities, or without a file, tls_psk_set_lookup()'s function decides.
  */
 #include "net/tls_internal.h"
 
@@ -16,7 +19,10 @@
 
 #define IDENTITY_MAX PSK_MAX_IDENTITY_LEN
 #define KEY_MAX PSK_MAX_PSK_LEN
+_Static_assert(TLS_PSK_KEY_MAX == KEY_MAX, "what others may give, OpenSSL takes");
 #define HEX_MARK "hex:"
+static tls_psk_lookup_fn *lookup_elsewhere; /* NULL: nobody else is asked */
+
 static const unsigned char cipher_of_keys[] = {0x13, 0x01}; /* TLS_AES_128_GCM_SHA256 */
 
 struct psk_entry {
@@ -150,9 +156,10 @@ int tls_psk_load(struct tls_loader *loader)
     struct tls_psk_table *table;
     int err;
 
-    if (path == NULL)
-        return tls_fail(loader, -EINVAL, "psk_ciphers", "needs %s.psk_file, a file with lines identity:key",
-                        loader->options->key_prefix);
+    if (path == NULL) {
+        tls_note(loader, "psk_ciphers", "there is no psk_file: keys come from plugins only");
+        return 0;
+    }
     table = loader->files->psk = calloc(1, sizeof(*table));
     if (table == NULL)
         return tls_fail(loader, -ENOMEM, "psk_file", "no memory");
@@ -169,55 +176,80 @@ struct slice tls_psk_unknown(const SSL *ssl)
     return unknown.ssl == ssl ? slice_make(unknown.identity, unknown.len) : slice_make(NULL, 0);
 }
 
-static struct slice key_of(SSL *ssl, struct slice identity)
+/* Writes the key. Its length; 0: nobody knows the identity. */
+static size_t find_key(SSL *ssl, struct slice identity, uint8_t out_key[KEY_MAX])
 {
     const struct tls_files *files = SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl));
     struct slice key = slice_make(NULL, 0);
 
-    if (identity.len > 0 && identity.len <= IDENTITY_MAX)
+    if (identity.len == 0 || identity.len > IDENTITY_MAX)
+        return 0;
+    if (files->psk != NULL)
         key = entry_of(files->psk, identity)->key;
-    unknown.ssl = key.data == NULL ? ssl : NULL;
+    if (key.data == NULL)
+        return lookup_elsewhere == NULL ? 0 : lookup_elsewhere(identity, out_key);
+    memcpy(out_key, key.data, key.len);
+    return key.len;
+}
+
+static size_t key_of(SSL *ssl, struct slice identity, uint8_t out_key[KEY_MAX])
+{
+    size_t len = find_key(ssl, identity, out_key);
+
+    ASSERT(len <= KEY_MAX);
+    unknown.ssl = len == 0 ? ssl : NULL;
     unknown.len = identity.len < IDENTITY_MAX ? identity.len : IDENTITY_MAX;
     if (unknown.len > 0)
         memcpy(unknown.identity, identity.data, unknown.len);
-    return key;
+    return len;
 }
 
 /* TLS 1.2 and below. */
 static unsigned int on_identity(SSL *ssl, const char *identity, unsigned char *out_key, unsigned int key_max)
 {
-    struct slice key = key_of(ssl, slice_from_string(identity));
+    uint8_t key[KEY_MAX];
+    size_t len = key_of(ssl, slice_from_string(identity), key);
 
-    if (key.len == 0 || key.len > key_max)
-        return 0;
-    memcpy(out_key, key.data, key.len);
-    return (unsigned int)key.len;
+    if (len > key_max)
+        len = 0;
+    if (len > 0)
+        memcpy(out_key, key, len);
+    OPENSSL_cleanse(key, sizeof(key));
+    return (unsigned int)len;
+}
+
+/* NULL when memory is short. */
+static SSL_SESSION *session_of(SSL *ssl, const uint8_t *key, size_t len)
+{
+    SSL_SESSION *session = SSL_SESSION_new();
+
+    if (session != NULL && SSL_SESSION_set1_master_key(session, key, len) == 1 &&
+        SSL_SESSION_set_cipher(session, SSL_CIPHER_find(ssl, cipher_of_keys)) == 1 &&
+        SSL_SESSION_set_protocol_version(session, TLS1_3_VERSION) == 1)
+        return session;
+    SSL_SESSION_free(session);
+    return NULL;
 }
 
 /* TLS 1.3. No session and success: OpenSSL goes on without a key, which ends the handshake, for there is no certificate. */
 static int on_find_session(SSL *ssl, const unsigned char *identity, size_t identity_len, SSL_SESSION **out_session)
 {
-    struct slice key = key_of(ssl, slice_make(identity, identity_len));
-    SSL_SESSION *session;
+    uint8_t key[KEY_MAX];
+    size_t len = key_of(ssl, slice_make(identity, identity_len), key);
 
-    *out_session = NULL;
-    if (key.len == 0)
-        return 1;
-    session = SSL_SESSION_new();
-    if (session == NULL || SSL_SESSION_set1_master_key(session, key.data, key.len) != 1 ||
-        SSL_SESSION_set_cipher(session, SSL_CIPHER_find(ssl, cipher_of_keys)) != 1 ||
-        SSL_SESSION_set_protocol_version(session, TLS1_3_VERSION) != 1) {
-        SSL_SESSION_free(session);
-        return 0;
-    }
-    *out_session = session;
-    return 1;
+    *out_session = len == 0 ? NULL : session_of(ssl, key, len);
+    OPENSSL_cleanse(key, sizeof(key));
+    return len == 0 || *out_session != NULL;
 }
 
 void tls_psk_apply(struct tls_files *files, SSL_CTX *ssl)
 {
-    ASSERT(files->psk != NULL);
     SSL_CTX_set_app_data(ssl, files);
     SSL_CTX_set_psk_server_callback(ssl, on_identity);
     SSL_CTX_set_psk_find_session_callback(ssl, on_find_session);
+}
+
+void tls_psk_set_lookup(tls_psk_lookup_fn *lookup)
+{
+    lookup_elsewhere = lookup;
 }

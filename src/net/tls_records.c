@@ -7,6 +7,8 @@
  */
 #include "net/tls_records.h"
 
+#include "base/bytes.h"
+
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
 #include <stdlib.h>
@@ -89,15 +91,6 @@ bool tls_records_key_is_used_up(const struct tls_records *records, bool reading)
 
 /* ---- During the handshake */
 
-static uint64_t get_u64(const uint8_t *bytes)
-{
-    uint64_t number = 0;
-
-    for (size_t i = 0; i < 8; i++)
-        number = number << 8 | bytes[i];
-    return number;
-}
-
 uint64_t tls_records_watch(struct tls_records *records, const uint8_t *bytes, size_t len, bool reading)
 {
     struct direction *direction = reading ? &records->in : &records->out;
@@ -114,7 +107,7 @@ uint64_t tls_records_watch(struct tls_records *records, const uint8_t *bytes, si
         }
         direction->sequence = record[0] == SSL3_RT_CHANGE_CIPHER_SPEC ? 0 : direction->sequence + 1;
         if (record_len >= RECORD_HEADER + EXPLICIT_BYTES)
-            direction->next_explicit = get_u64(record + RECORD_HEADER) + 1;
+            direction->next_explicit = bytes_get_big(record + RECORD_HEADER, 8) + 1;
     }
     return count;
 }

@@ -32,6 +32,7 @@ def pytest_configure(config):
         "mqtt5(*statements): shows these normative statements of MQTT 5.0",
         "mqtt311(*statements): shows these normative statements of MQTT 3.1.1",
         "config(settings): the test needs a broker with these settings",
+        "settings(settings): the same, for a broker that a fixture of the test starts",
         "emqc: behaviour of this broker beyond the standard",
         "quick: a fast subset that touches everything",
         "slow: takes more than about two seconds",

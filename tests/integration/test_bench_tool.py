@@ -238,8 +238,9 @@ def test_a_large_payload_passes(mosquitto, tmp_path):
     assert summary["check"]["delivered"] >= 2
 
 
-def test_idle_connections_are_made_and_their_memory_is_told(mosquitto, tmp_path):
-    code, summary, text = mosquitto.load(tmp_path, "--pattern", "idle", "--subscribers", 500, "--filters", 1500)
+def test_idle_connections_are_made_and_their_memory_is_told(tmp_path):
+    with running_mosquitto(tmp_path) as fresh:  # one that gives no memory back that others took
+        code, summary, text = fresh.load(tmp_path, "--pattern", "idle", "--subscribers", 500, "--filters", 1500)
     assert code == 0, text
     assert summary["connect"]["count"] == 500 and summary["connect"]["per_s"] > 0
     assert summary["subscribe"]["count"] == 500
@@ -606,6 +607,47 @@ def test_tls_to_a_plain_port_is_told(mosquitto, tmp_path):
     assert summary["first_fault"] != ""
 
 
+# ---- queue
+
+
+def queue(tmp_path, port, *arguments):
+    """Runs `queue` and returns (exit code, summary or None, all it printed)."""
+    summary = tmp_path / "queue.json"
+    done = bench("queue", "-p", port, "-h", "127.0.0.1", "--quiet", "--json", summary, *arguments)
+    return done.returncode, json.loads(summary.read_text()) if summary.exists() else None, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("qos", [1, 2])
+@pytest.mark.parametrize("version", [4, 5])
+def test_absent_sessions_are_filled_and_drained(mosquitto, tmp_path, version, qos):
+    code, summary, text = queue(tmp_path, mosquitto.port, "-V", version, "-q", qos, "--publishers", 5, "--sessions", 23,
+                                "--messages", 40, "-F", 7, "--broker-pid", mosquitto.pid)
+    assert code == 0, text
+    assert summary["check"] == {"sent": 920, "acknowledged": 920, "received": 920, "lost": 0, "duplicates": 0,
+                                "out_of_order": 0, "foreign": 0, "refused": 0, "ok": True}
+    assert summary["acknowledge_us"]["count"] == 920 and summary["acknowledge_us"]["p50"] > 0
+    assert summary["subscribe"]["count"] == 23 and summary["drain"]["count"] == 920
+    assert summary["memory"]["drained"]["rss_bytes"] > 0
+
+
+def test_absent_sessions_are_filled_for_a_time(mosquitto, tmp_path):
+    code, summary, text = queue(tmp_path, mosquitto.port, "--publishers", 1, "-F", 1, "--seconds", 1, "--warm-up", 100)
+    assert code == 0, text
+    assert 0.9 < summary["publish"]["seconds"] < 3
+    assert 0 < summary["publish"]["count"] < summary["check"]["sent"] == summary["check"]["received"]
+
+
+def test_a_second_run_drains_what_the_first_has_left(mosquitto, tmp_path):
+    ours = ["--prefix", "second", "--topic-prefix", "second", "--publishers", 3, "--sessions", 30, "--messages", 5]
+    code, summary, text = queue(tmp_path, mosquitto.port, *ours, "--steps", "subscribe,publish")
+    assert code == 0 and summary["check"]["received"] == 0, text
+    code, summary, text = queue(tmp_path, mosquitto.port, *ours, "--steps", "drain")
+    assert code == 0 and summary["check"]["received"] == 150, text
+    code, summary, text = queue(tmp_path, mosquitto.port, *ours, "--steps", "drain", "--stall", 1)
+    assert code == 3 and summary["check"]["lost"] == 150, text
+    assert "150 lost" in text and "FAILED" in text
+
+
 # ---- command line
 
 
@@ -617,6 +659,16 @@ def test_help_lists_the_options_of_emqtt_bench():
         assert option in done.stdout
 
 
+@pytest.mark.parametrize("command", ["conn", "pub", "sub", "load", "queue"])
+def test_the_examples_of_the_help_are_understood(command):
+    examples = bench(command, "--help").stdout.partition("\nExamples\n")[2]
+    lines = [line.split() for line in examples.splitlines() if line.startswith("  ")]
+    assert lines
+    for program, *arguments in lines:
+        assert program == "emqx_bench" and arguments[0] == command
+        assert bench(*arguments, "--help").returncode == 0, arguments  # what stands before --help is looked at
+
+
 @pytest.mark.parametrize("arguments, message", [
     ([], "Usage:"),
     (["fly"], "no command 'fly'"),
@@ -626,7 +678,7 @@ def test_help_lists_the_options_of_emqtt_bench():
     (["conn", "-V", "6"], "from 3 to 5"),
     (["conn", "-c"], "--count needs a value"),
     (["load", "--pattern", "zigzag"], "--pattern must be"),
-    (["load", "--size", "8"], "at least 24"),
+    (["load", "--size", "8"], "--size must be a number from 24"),
     (["conn", "--psk", "00"], "options of TLS need --ssl"),
     (["conn", "-S", "--psk", "00"], "--psk-identity and --psk belong together"),
     (["conn", "-S", "--psk-identity", "joe", "--psk", "key"], "must be hexadecimal"),
@@ -635,6 +687,11 @@ def test_help_lists_the_options_of_emqtt_bench():
     (["conn", "-S", "--cacertfile", "/none/such"], "--cacertfile '/none/such': "),
     (["conn", "-S", "--keyfile", "key.pem"], "needs --certfile"),
     (["load", "--pattern", "pair", "--publishers", "3"], "as many --publishers"),
+    (["queue", "-q", "0"], "--qos must be a number from 1 to 2"),
+    (["queue", "-s", "23"], "--size must be a number from 24"),
+    (["queue", "--steps", "drain,sing"], "--steps must be of"),
+    (["queue", "--steps", "drain"], "needs --messages"),
+    (["queue", "--publishers", "3", "--sessions", "2"], "as many --sessions"),
 ])
 def test_a_bad_command_line_says_what_is_wrong(arguments, message):
     done = bench(*arguments)

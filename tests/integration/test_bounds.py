@@ -436,7 +436,8 @@ def test_a_connected_client_that_never_reads_is_closed(broker, version, topic, q
     good.expect_nothing()
 
 
-@pytest.mark.config({"zone.external.max_mqueue_len": "0", "zone.external.force_shutdown_policy": "0|50KB"})
+@pytest.mark.config({"zone.external.max_mqueue_len": "0", "zone.external.force_shutdown_policy": "0|50KB",
+                     "zone.external.durability": "none"})  # what is on disk takes no memory
 def test_an_absent_session_over_the_limit_loses_only_its_oldest_messages(broker, topic):
     name = unique()
     session = {Prop.SESSION_EXPIRY_INTERVAL: 600}

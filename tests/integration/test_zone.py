@@ -353,7 +353,7 @@ def test_a_full_window_queues_and_a_full_queue_drops(broker, version, topic):
 
 
 @pytest.mark.slow
-@pytest.mark.config({"zone.external.max_mqueue_len": "3"})
+@pytest.mark.config({"zone.external.max_mqueue_len": "3", "zone.external.durability": "none"})
 def test_expired_messages_take_no_place_in_the_queue(broker, topic):
     name = offline(broker, {topic: 1})
     publisher = broker.connect()

@@ -9,6 +9,7 @@
 
 #include "base/compiler.h"
 #include "base/slice.h"
+#include "hook/client_info.h"
 #include "net/listener.h"
 
 #include <stdint.h>
@@ -39,6 +40,17 @@ uint32_t channel_connection_count(struct worker *worker);
 
 /* Ends the connection of a client of this worker: `kicked`, 0x98. False when it is not connected. Thread: worker. */
 bool channel_kick(struct worker *worker, struct slice client_id);
+
+/* Is this the one? `client` has no password and no certificate, and holds during the call. */
+typedef bool channel_match_fn(void *context, const struct client_info *client);
+/* Ends the connection of a client of this worker if `match` says so: 0x98; `word` (static) is for logs and counts. False: it is not connected, or
+ * not the one. Thread: worker. */
+bool channel_close_one(struct worker *worker, struct slice client_id, channel_match_fn *match, void *context,
+                       const char *word);
+/* Ends at most `limit` (over 0) connections of clients for which `match` says so, as above. True when there may be more: `*cursor`, 0 at the
+ * beginning, says where. Thread: worker. */
+bool channel_close_matching(struct worker *worker, uint64_t *cursor, uint32_t limit, channel_match_fn *match,
+                            void *context, const char *word);
 
 /* A row about one connected client; texts are valid during the call. */
 struct channel_client {

@@ -6,6 +6,7 @@
  * that it has passed. When that one leaves the list, its mark moves to the one before. A mark that is lost costs the walk
  * from the nearest one.
  */
+#include "broker/channel/access.h"
 #include "broker/channel/channel.h"
 #include "broker/channel/connection.h"
 
@@ -150,12 +151,56 @@ bool channel_kick(struct worker *worker, struct slice client_id)
     return true;
 }
 
+static bool close_if(struct connection *connection, channel_match_fn *match, void *context, const char *word)
+{
+    struct client_info client;
+
+    channel_client_info(connection, session_client_id(connection->link.session), &client);
+    if (!match(context, &client))
+        return false;
+    connection_close(connection, REASON_ADMINISTRATIVE_ACTION, word);
+    return true;
+}
+
+bool channel_close_one(struct worker *worker, struct slice client_id, channel_match_fn *match, void *context,
+                       const char *word)
+{
+    struct connection *connection = find_connected(worker, client_id);
+
+    return connection != NULL && close_if(connection, match, context, word);
+}
+
+bool channel_close_matching(struct worker *worker, uint64_t *cursor, uint32_t limit, channel_match_fn *match,
+                            void *context, const char *word)
+{
+    struct channel_worker *host = broker_worker_of(worker)->channel;
+    struct list_mark *mark;
+    struct connection *connection = find_after(host, *cursor, &mark), *next;
+
+    ASSERT(limit > 0);
+    for (uint32_t looked = 0; connection != NULL && limit > 0 && looked < LOOKED_AT_MAX; looked++) {
+        next = connection->next;
+        *cursor = connection->sequence;
+        if (connection->state == CONNECTION_CONNECTED && connection->link.session != NULL)
+            limit -= close_if(connection, match, context, word);
+        connection = next;
+    }
+    return end_slice(host, mark, connection, *cursor);
+}
+
+/* A delayed will of a session that outlives the process waits for its time. */
+static bool keeps_will(const struct session *session)
+{
+    return session_is_durable(session) && session->will_delay_s > 0 && session->expiry_interval_s > 0;
+}
+
 void channel_publish_wills(struct worker *worker)
 {
     struct connection *connection = broker_worker_of(worker)->channel->head;
 
     for (; connection != NULL; connection = connection->next) {
-        if (connection->state == CONNECTION_CONNECTED && connection->link.session != NULL)
+        if (connection->state == CONNECTION_CONNECTED && connection->link.session != NULL &&
+            !keeps_will(connection->link.session))
             session_publish_will(connection->link.session);
     }
 }

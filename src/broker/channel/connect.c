@@ -4,13 +4,21 @@
  *
  * The packet may be decoded twice: on the worker that accepted the socket and, if the session lives elsewhere, again there.
  */
+#include "broker/channel/access.h"
 #include "broker/channel/transport.h"
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/metrics.h"
 #include "base/unique_id.h"
+#include "broker/channel/authenticate.h"
+#include "broker/channel/client_events.h"
+#include "broker/channel/enhanced.h"
+#include "broker/channel/hold.h"
+#include "broker/commit.h"
 #include "mqtt/message.h"
 #include "mqtt/topic.h"
+#include "mqtt/topic_pattern.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -22,6 +30,7 @@ struct opening {
     struct message *will; /* NULL: none, or the session has it */
     char generated_id[CLIENT_ID_TEXT_BYTES];
     bool is_generated;
+    uint64_t mark;                  /* commit_mark() before the session was opened */
     struct buffer certificate_name; /* the user name then */
 };
 
@@ -43,8 +52,9 @@ static void send_connack(struct connection *connection, enum reason_code code, b
         metric_add(METRIC_PACKETS_CONNACK_AUTH_ERROR, 1);
 }
 
-static enum handled refuse(struct connection *connection, enum reason_code code, struct slice client_id,
-                           const char *why)
+/* `connect` NULL: it could not be decoded, and is no event. */
+static enum handled refuse(struct connection *connection, const struct mqtt_connect *connect, enum reason_code code,
+                           struct slice client_id, const char *why)
 {
     char peer[PEER_TEXT_MAX];
     struct mqtt_properties properties = {0};
@@ -57,6 +67,8 @@ static enum handled refuse(struct connection *connection, enum reason_code code,
         properties.reason_string = slice_from_string(why);
     }
     send_connack(connection, code, false, &properties);
+    if (connect != NULL)
+        channel_tell_refused(connection, connect, client_id, code);
     connection_close(connection, code, reason_code_name(code));
     return HANDLED_STOP;
 }
@@ -68,7 +80,7 @@ static enum handled refuse_malformed(struct connection *connection, const struct
     if (code == REASON_UNSUPPORTED_PROTOCOL_VERSION) {
         bool newer = slice_equal(connect->protocol_name, SLICE_LITERAL("MQTT")) && connect->level > MQTT_V5;
         connection->version = newer ? MQTT_V5 : MQTT_V3_1_1;
-        return refuse(connection, code, slice_make(NULL, 0), "unsupported protocol name or level");
+        return refuse(connection, NULL, code, slice_make(NULL, 0), "unsupported protocol name or level");
     }
     connection->problem_information = false;
     if (connection->version >= MQTT_V5)
@@ -94,12 +106,22 @@ static enum reason_code check_client_id(const struct zone *zone, const struct mq
     return REASON_SUCCESS;
 }
 
-static enum reason_code check_will(const struct zone *zone, const struct mqtt_connect *connect, const char **out_why)
+static enum reason_code check_will(const struct connection *connection, const struct mqtt_connect *connect,
+                                   const char **out_why)
 {
+    const struct zone *zone = connection_zone(connection);
+    struct slice inner;
+    uint64_t delay_ms;
+
     if (!connect->has_will)
         return REASON_SUCCESS;
     if (!mqtt_topic_valid(connect->will.topic)) {
         *out_why = "the will topic is not a topic name";
+        return REASON_TOPIC_NAME_INVALID;
+    }
+    if (delayed_takes(connection->worker->broker->delayed, connect->will.topic) &&
+        delayed_parse(connect->will.topic, clock_wall_ms(), &delay_ms, &inner) == DELAYED_MALFORMED) {
+        *out_why = "the will has a malformed $delayed topic";
         return REASON_TOPIC_NAME_INVALID;
     }
     if (connect->will.qos > zone->caps.max_qos_allowed) {
@@ -113,25 +135,30 @@ static enum reason_code check_will(const struct zone *zone, const struct mqtt_co
     return REASON_SUCCESS;
 }
 
-/* What goes into topics must not bring wildcards along: `+` as a client id would open everybody's branch. */
-static bool fits_mountpoint(struct slice value)
-{
-    return value.len == 0 || (memchr(value.data, '+', value.len) == NULL && memchr(value.data, '#', value.len) == NULL);
-}
-
-static enum reason_code check_mountpoint(const struct zone *zone, const struct mqtt_connect *connect,
+static enum reason_code check_mountpoint(const struct connection *connection, const struct mqtt_connect *connect,
                                          const char **out_why)
 {
-    if (zone->mountpoint == NULL)
+    const char *mountpoint = channel_mountpoint_pattern(connection);
+
+    if (mountpoint == NULL)
         return REASON_SUCCESS;
     *out_why = "a client id or user name with + or # cannot stand in the mountpoint";
-    if (strstr(zone->mountpoint, "%c") != NULL && !fits_mountpoint(connect->client_id))
+    if (strstr(mountpoint, "%c") != NULL && !topic_pattern_value_fits(connect->client_id))
         return REASON_CLIENT_ID_NOT_VALID;
-    if (strstr(zone->mountpoint, "%u") != NULL && !fits_mountpoint(connect->user_name))
+    if (strstr(mountpoint, "%u") != NULL && !topic_pattern_value_fits(connect->user_name))
         return REASON_BAD_USER_NAME_OR_PASSWORD;
-    if (zone->use_username_as_clientid && !fits_mountpoint(connect->user_name))
+    if (connection_zone(connection)->use_username_as_clientid && !topic_pattern_value_fits(connect->user_name))
         return REASON_BAD_USER_NAME_OR_PASSWORD;
     return REASON_SUCCESS;
+}
+
+static uint32_t expiry_interval_s(const struct connection *connection, const struct mqtt_connect *connect)
+{
+    if (connect->level == MQTT_V5)
+        return mqtt_properties_have(&connect->properties, MQTT_PROP_SESSION_EXPIRY_INTERVAL)
+                   ? connect->properties.session_expiry_interval_s
+                   : 0;
+    return connect->clean_start ? 0 : connection_zone(connection)->session.session_expiry_interval_s;
 }
 
 static enum reason_code check(struct connection *connection, const struct mqtt_connect *connect, const char **out_why)
@@ -140,49 +167,24 @@ static enum reason_code check(struct connection *connection, const struct mqtt_c
     enum reason_code code = check_client_id(connection_zone(connection), connect, out_why);
 
     if (code == REASON_SUCCESS)
-        code = check_will(connection_zone(connection), connect, out_why);
+        code = check_will(connection, connect, out_why);
     if (code == REASON_SUCCESS)
-        code = check_mountpoint(connection_zone(connection), connect, out_why);
+        code = check_mountpoint(connection, connect, out_why);
     if (code != REASON_SUCCESS)
         return code;
-    if (mqtt_properties_have(&connect->properties, MQTT_PROP_AUTHENTICATION_METHOD) && connect->level == MQTT_V5) {
-        *out_why = "no authentication method is offered"; /* [MQTT-4.12.0-1] */
-        return REASON_BAD_AUTHENTICATION_METHOD;
-    }
     if (broker->settings.max_clients > 0 &&
         atomic_load_explicit(&broker->connected_count, memory_order_relaxed) >= broker->settings.max_clients) {
         *out_why = "node.max_clients is reached";
         return REASON_QUOTA_EXCEEDED;
     }
-    if (!connection_zone(connection)->allow_anonymous) {
-        *out_why = "allow_anonymous is off and no authentication is loaded";
-        return REASON_NOT_AUTHORIZED;
+    enum reason_code problem = broker_store_problem(broker);
+    if (UNLIKELY(problem != REASON_SUCCESS) && expiry_interval_s(connection, connect) > 0 &&
+        connection_zone(connection)->durability != DURABILITY_NONE) {
+        *out_why = "sessions that outlive their connection cannot be stored now";
+        return connect->level == MQTT_V5 ? problem
+                                         : REASON_SERVER_UNAVAILABLE; /* 0x83 would tell them another version */
     }
-    metric_add(METRIC_AUTH_MQTT_ANONYMOUS, connection->hops == 0);
     return REASON_SUCCESS;
-}
-
-/* Replaces %c and %u where they are whole levels. An absent user name leaves %u. Absent when memory is short. */
-static struct slice expand_mountpoint(const char *pattern, struct slice client_id, struct slice user_name)
-{
-    size_t len = strlen(pattern), out_len = 0;
-    uint8_t *out = malloc(len + len / 2 * (client_id.len + user_name.len) + 1);
-
-    for (size_t i = 0; out != NULL && i < len; i++) {
-        bool level_start = i == 0 || pattern[i - 1] == '/';
-        bool level_end = i + 2 == len || (i + 2 < len && pattern[i + 2] == '/');
-        struct slice with = slice_make(NULL, 0);
-        if (level_start && level_end && pattern[i] == '%')
-            with = pattern[i + 1] == 'c' ? client_id : pattern[i + 1] == 'u' ? user_name : with;
-        if (with.data != NULL) {
-            memcpy(out + out_len, with.data, with.len);
-            out_len += with.len;
-            i++;
-        } else {
-            out[out_len++] = (uint8_t)pattern[i];
-        }
-    }
-    return slice_make(out, out == NULL ? 0 : out_len);
 }
 
 /* User name, mount point, limits. -ENOMEM. */
@@ -192,10 +194,11 @@ static int take_extras(struct opening *opening)
     const struct mqtt_connect *connect = opening->connect;
     const struct zone *zone = connection_zone(connection);
     const struct listener_options *options = listener_options_of(connection->listener);
+    const char *mountpoint = channel_mountpoint_pattern(connection);
     uint64_t now_ms = connection_now(connection);
     struct connection_extras *extras;
 
-    if (connect->user_name.data == NULL && zone->mountpoint == NULL && zone->publish_limit.count == 0 &&
+    if (connect->user_name.data == NULL && mountpoint == NULL && zone->publish_limit.count == 0 &&
         options->rate_limit_bytes_per_s == 0)
         return 0;
     extras = connection_extras_get(connection);
@@ -205,11 +208,9 @@ static int take_extras(struct opening *opening)
     slice_free(&extras->mountpoint);
     if (slice_dup(connect->user_name, &extras->user_name) < 0)
         return -ENOMEM;
-    if (zone->mountpoint != NULL) {
-        extras->mountpoint = expand_mountpoint(zone->mountpoint, opening->client_id, connect->user_name);
-        if (extras->mountpoint.data == NULL)
-            return -ENOMEM; /* without it the client would see what is not its own */
-    }
+    if (mountpoint != NULL && topic_pattern_expand(slice_from_string(mountpoint), opening->client_id,
+                                                   connect->user_name, &extras->mountpoint) < 0)
+        return -ENOMEM; /* without it the client would see what is not its own */
     if (zone->publish_limit.count > 0)
         extras->publish_bucket = (struct token_bucket){
             .tokens = zone->publish_limit.count,
@@ -227,10 +228,44 @@ static int take_extras(struct opening *opening)
     return 0;
 }
 
+/* As it will be published: of a delayed one the inner topic. */
+static struct slice will_topic(const struct connection *connection, const struct mqtt_will *will)
+{
+    struct slice topic = will->topic;
+    uint64_t delay_ms;
+
+    if (UNLIKELY(delayed_takes(connection->worker->broker->delayed, topic)) &&
+        delayed_parse(will->topic, clock_wall_ms(), &delay_ms, &topic) != DELAYED_FINE)
+        topic = will->topic; /* the feature was switched on since check_will() */
+    return topic;
+}
+
+/* Of a delayed will's topic, `$delayed/N/` goes before the mount point and is looked at when the will is published. `options` get the
+ * `inner` topic. The caller frees what it returns; NULL when memory is short. */
+static char *delay_will(struct message_options *options, struct slice inner)
+{
+    struct slice whole = options->topic, mountpoint = options->mountpoint;
+    char *prefix;
+
+    options->topic = inner;
+    size_t head = whole.len - options->topic.len;
+    prefix = malloc(head + mountpoint.len);
+    if (prefix == NULL)
+        return NULL;
+    memcpy(prefix, whole.data, head);
+    if (mountpoint.len > 0)
+        memcpy(prefix + head, mountpoint.data, mountpoint.len);
+    options->mountpoint = slice_make(prefix, head + mountpoint.len);
+    return prefix;
+}
+
 /* NULL when memory is short. */
 static struct message *make_will(struct opening *opening)
 {
     const struct mqtt_will *will = &opening->connect->will;
+    struct slice inner = will_topic(opening->connection, will);
+    struct message *message;
+    char *prefix = NULL;
     struct message_options options = {
         .mountpoint = connection_mountpoint(opening->connection),
         .topic = will->topic,
@@ -242,16 +277,11 @@ static struct message *make_will(struct opening *opening)
         .retain = will->retain,
     };
 
-    return message_new(&options);
-}
-
-static uint32_t expiry_interval_s(const struct connection *connection, const struct mqtt_connect *connect)
-{
-    if (connect->level == MQTT_V5)
-        return mqtt_properties_have(&connect->properties, MQTT_PROP_SESSION_EXPIRY_INTERVAL)
-                   ? connect->properties.session_expiry_interval_s
-                   : 0;
-    return connect->clean_start ? 0 : connection_zone(connection)->session.session_expiry_interval_s;
+    if (UNLIKELY(inner.len != will->topic.len) && (prefix = delay_will(&options, inner)) == NULL)
+        return NULL;
+    message = message_new(&options);
+    free(prefix);
+    return message;
 }
 
 /* The smaller of the client's Receive Maximum and the zone's max_inflight. */
@@ -333,9 +363,10 @@ static void take_over_link(struct session *session, const char *reason)
     if (link == NULL)
         return;
     metric_add(METRIC_SESSIONS_TAKEN_OVER, 1);
+    channel_tell_disconnected(CONTAINER_OF(link, struct connection, link), reason);
     session->link = NULL;
     link->session = NULL;
-    link->ops->close(link, REASON_SESSION_TAKEN_OVER, reason);
+    session->host->link_ops->close(link, REASON_SESSION_TAKEN_OVER, reason);
 }
 
 /* The session that stays: its old will goes out if it has no delay, as its connection was not ended normally. */
@@ -406,20 +437,31 @@ static enum handled accept_client(struct opening *opening, struct session *sessi
     attach.window = send_window(connection, connect);
     session_attach(session, &attach);
     connection->state = CONNECTION_CONNECTED;
+    connection->packet_seen = false;
     atomic_fetch_add_explicit(&connection->worker->broker->connected_count, 1, memory_order_relaxed);
     stat_add(STAT_CONNECTIONS, 1);
     announce(opening, &properties);
+    channel_announce_method(connection, &properties);
+    channel_end_authentication(connection);
+    channel_tell_session(connection, present);
+    if (session_is_durable(session) || commit_mark(connection->worker) != opening->mark)
+        channel_hold_connack(connection);
+    bool is_held = connection->stream.marks != NULL; /* then it is hold.c that tells */
     send_connack(connection, REASON_SUCCESS, present, &properties);
+    channel_forget_answer(connection);
     connection_start_timer(connection);
     session_resume(session);
     /* Now, not at the turn's end: with a hundred others in this turn their clients would all wait for the last one. */
     stream_flush(&connection_host(connection)->streams, &connection->stream);
+    if (!is_held)
+        channel_tell_connected(connection);
     return HANDLED;
 }
 
-static enum handled refuse_no_memory(struct connection *connection, struct slice client_id)
+static enum handled refuse_no_memory(const struct opening *opening)
 {
-    return refuse(connection, REASON_SERVER_UNAVAILABLE, client_id, "short of memory");
+    return refuse(opening->connection, opening->connect, REASON_SERVER_UNAVAILABLE, opening->client_id,
+                  "short of memory");
 }
 
 /* The worker for a client that has no session yet, chosen once, on the worker that accepted it. */
@@ -432,6 +474,20 @@ static struct broker_worker *choose_worker(struct connection *connection, struct
     return connection->hops > 0 ? connection->worker : broker_place_session(connection->worker);
 }
 
+/* The same again for a CONNECT that is decoded again. */
+static void generate_client_id(struct opening *opening)
+{
+    const char *before = channel_generated_id(opening->connection);
+    struct slice asked = channel_asked_client_id(opening->connection);
+
+    if (before != NULL)
+        memcpy(opening->generated_id, before, sizeof(opening->generated_id));
+    else if (asked.len == CLIENT_ID_TEXT_LENGTH)
+        memcpy(opening->generated_id, asked.data, asked.len); /* a zero is behind it */
+    else
+        client_id_generate(opening->generated_id);
+}
+
 static void choose_client_id(struct opening *opening)
 {
     const struct mqtt_connect *connect = opening->connect;
@@ -441,9 +497,64 @@ static void choose_client_id(struct opening *opening)
         opening->client_id = connect->user_name;
     opening->is_generated = opening->client_id.len == 0;
     if (opening->is_generated) {
-        client_id_generate(opening->generated_id);
+        generate_client_id(opening);
         opening->client_id = slice_from_string(opening->generated_id);
     }
+}
+
+static enum handled refuse_will(struct opening *opening)
+{
+    connection_log_limited(opening->connection, LOG_LEVEL_WARNING, "Cannot publish will message to %.*s for acl denied",
+                           SLICE_ARG(opening->connect->will.topic));
+    return refuse(opening->connection, opening->connect, REASON_NOT_AUTHORIZED, opening->client_id,
+                  "the will topic is not authorized");
+}
+
+/* What our answers have to keep to, refusals as well. */
+static void take_limits(struct connection *connection, const struct mqtt_connect *connect)
+{
+    const struct mqtt_properties *properties = &connect->properties;
+
+    connection->problem_information = connection->version >= MQTT_V5 &&
+                                      (!mqtt_properties_have(properties, MQTT_PROP_REQUEST_PROBLEM_INFORMATION) ||
+                                       properties->request_problem_information != 0);
+    if (connection->version >= MQTT_V5 && mqtt_properties_have(properties, MQTT_PROP_MAXIMUM_PACKET_SIZE))
+        connection->client_packet_max = properties->maximum_packet_size;
+}
+
+/* What was shown counts more than what is said. */
+static void choose_user_name(struct opening *opening, struct mqtt_connect *connect)
+{
+    struct slice shown = channel_shown_name(opening->connection);
+
+    if (transport_certificate_name(opening->connection, &opening->certificate_name))
+        connect->user_name = buffer_slice(&opening->certificate_name);
+    if (shown.data != NULL)
+        connect->user_name = shown;
+}
+
+static enum authentication_state authenticate(const struct opening *opening, const struct mqtt_frame *frame,
+                                              const uint8_t *body, enum reason_code *out_code, const char **out_why)
+{
+    struct slice packet = slice_make(body - frame->header_len, (size_t)frame->header_len + frame->remaining_len);
+
+    if (LIKELY(!channel_is_enhanced(opening->connect)))
+        return channel_authenticate(opening->connection, opening->connect, opening->client_id, out_code, out_why);
+    return channel_enhance(opening->connection, opening->connect, opening->client_id, packet, out_code, out_why);
+}
+
+/* HANDLED: `opening->will` is there. */
+static enum handled take_will(struct opening *opening)
+{
+    struct connection *connection = opening->connection;
+
+    switch (channel_may_leave_will(connection, opening->client_id, will_topic(connection, &opening->connect->will))) {
+    case ACCESS_NO: return refuse_will(opening);
+    case ACCESS_LATER: connection->paused |= PAUSE_HOOK; return HANDLED_STOP;
+    case ACCESS_YES: break;
+    }
+    opening->will = make_will(opening);
+    return opening->will == NULL ? refuse_no_memory(opening) : HANDLED;
 }
 
 static enum handled open_conversation(struct opening *opening, struct mqtt_packet *packet,
@@ -453,38 +564,41 @@ static enum handled open_conversation(struct opening *opening, struct mqtt_packe
     const char *why = "malformed CONNECT";
     struct session_host *elsewhere;
     struct session *session;
+    enum handled handled;
     bool present;
 
     packet->connect.level = MQTT_V3_1_1;
     packet->connect.protocol_name = slice_make(NULL, 0);
     enum reason_code code = mqtt_decode(MQTT_V3_1_1, MQTT_FROM_CLIENT, frame, body, packet, &why);
-    metric_add(METRIC_PACKETS_CONNECT_RECEIVED, connection->hops == 0);
+    metric_add(METRIC_PACKETS_CONNECT_RECEIVED, !connection->packet_seen);
+    connection->packet_seen = true;
     if (packet->connect.level >= MQTT_V3_1 && packet->connect.level <= MQTT_V5)
         connection->version = packet->connect.level;
     if (code != REASON_SUCCESS)
         return refuse_malformed(connection, &packet->connect, code, why);
-    if (connection->version >= MQTT_V5 &&
-        mqtt_properties_have(&packet->connect.properties, MQTT_PROP_MAXIMUM_PACKET_SIZE))
-        connection->client_packet_max = packet->connect.properties.maximum_packet_size;
-    connection->problem_information = connection->version >= MQTT_V5 &&
-                                      (!mqtt_properties_have(&packet->connect.properties,
-                                                             MQTT_PROP_REQUEST_PROBLEM_INFORMATION) ||
-                                       packet->connect.properties.request_problem_information != 0);
-    if (transport_certificate_name(connection, &opening->certificate_name))
-        packet->connect.user_name = buffer_slice(&opening->certificate_name);
+    take_limits(connection, &packet->connect);
+    choose_user_name(opening, &packet->connect);
     code = check(connection, &packet->connect, &why);
     choose_client_id(opening);
     if (code != REASON_SUCCESS)
-        return refuse(connection, code, opening->client_id, why);
+        return refuse(connection, &packet->connect, code, opening->client_id, why);
+    switch (authenticate(opening, frame, body, &code, &why)) {
+    case AUTHENTICATION_ACCEPTED: code = check_mountpoint(connection, &packet->connect, &why); break;
+    case AUTHENTICATION_REFUSED: break;
+    case AUTHENTICATION_WAITS: return HANDLED;
+    }
+    if (code != REASON_SUCCESS)
+        return refuse(connection, &packet->connect, code, opening->client_id, why);
     struct broker_worker *home = choose_worker(connection, opening->client_id);
     if (home != connection->worker) {
         connection_hand_over(connection, home);
         return HANDLED_STOP;
     }
     if (take_extras(opening) < 0)
-        return refuse_no_memory(connection, opening->client_id);
-    if (opening->connect->has_will && (opening->will = make_will(opening)) == NULL)
-        return refuse_no_memory(connection, opening->client_id);
+        return refuse_no_memory(opening);
+    if (opening->connect->has_will && (handled = take_will(opening)) != HANDLED)
+        return handled;
+    opening->mark = commit_mark(connection->worker);
     session = open_session(opening, &present, &elsewhere);
     if (session == NULL)
         message_unref(opening->will);
@@ -493,7 +607,7 @@ static enum handled open_conversation(struct opening *opening, struct mqtt_packe
         return HANDLED_STOP;
     }
     if (session == NULL)
-        return refuse_no_memory(connection, opening->client_id);
+        return refuse_no_memory(opening);
     return accept_client(opening, session, present);
 }
 

@@ -9,8 +9,10 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/metrics.h"
+#include "broker/channel/access.h"
 #include "broker/channel/alias.h"
 #include "broker/channel/channel.h"
+#include "broker/channel/hold.h"
 #include "broker/channel/transport.h"
 #include "net/ip_address.h"
 #include "net/unix_peer.h"
@@ -60,8 +62,10 @@ struct connection_extras *connection_extras_get(struct connection *connection)
 {
     if (connection->extras == NULL) {
         connection->extras = calloc(1, sizeof(*connection->extras));
-        if (connection->extras != NULL)
+        if (connection->extras != NULL) {
             connection->extras->owner = connection;
+            list_init(&connection->extras->store_place);
+        }
     }
     return connection->extras;
 }
@@ -237,7 +241,7 @@ void connection_unpause(struct connection *connection, enum pause_cause cause)
         connection_make_ready(connection);
 }
 
-static void write_on(struct connection *connection)
+void connection_write_on(struct connection *connection)
 {
     uint32_t before = stream_pending_bytes(&connection->stream);
 
@@ -272,7 +276,7 @@ static void connection_on_ready(struct worker *worker, struct io_watch *watch, u
         return;
     }
     if ((events & EPOLLOUT) != 0)
-        write_on(connection);
+        connection_write_on(connection);
     if ((events & (EPOLLHUP | EPOLLERR)) != 0)
         connection->peer_reset = true;
     if (connection->is_ready)
@@ -368,6 +372,33 @@ void connection_pause(struct connection *connection, uint64_t pause_ms)
     connection_start_timer(connection);
 }
 
+void connection_wait_store(struct connection *connection)
+{
+    struct connection_extras *extras;
+
+    if (LIKELY(!broker_store_congested(connection->worker)))
+        return;
+    extras = connection_extras_get(connection);
+    if (extras == NULL || (connection->paused & PAUSE_STORE) != 0)
+        return;
+    metric_add(METRIC_STORE_CONGESTED, 1);
+    connection->paused |= PAUSE_STORE;
+    list_append(&connection_host(connection)->store_waiting, &extras->store_place);
+}
+
+/* At a turn's end: the store's news begin one. Also when the store fails: who is read on is refused then. */
+static void let_store_waiters_go_on(struct broker_worker *here)
+{
+    struct list *waiting = &here->channel->store_waiting;
+
+    while (!list_empty(waiting)) {
+        struct connection_extras *extras = LIST_ENTRY(list_first(waiting), struct connection_extras, store_place);
+        list_remove(&extras->store_place);
+        if (connection_open(extras->owner))
+            connection_unpause(extras->owner, PAUSE_STORE);
+    }
+}
+
 static void on_stream_blocked(struct stream *stream)
 {
     struct connection *connection = CONTAINER_OF(stream, struct connection, stream);
@@ -395,7 +426,6 @@ void channel_on_accept(struct worker *worker, struct listener *listener, int fd,
     connection->worker = broker_worker_of(worker);
     connection->listener = listener;
     connection->timer.on_due = connection_on_due;
-    connection->link.ops = &channel_link_ops;
     connection->peer = peer_from(peer);
     connection->received_ms = (uint32_t)worker_now_ms(worker);
     connection->version = MQTT_V3_1_1;
@@ -443,6 +473,9 @@ static void channel_turn_end(struct worker *worker, void *context)
         worker_run_later(worker, &host->ready_work); /* the own thread's turn comes soon, and with it this */
     here->congested = NULL;
     broker_turn_end(here);
+    if (UNLIKELY(!list_empty(&host->store_waiting)) &&
+        (!broker_store_congested(here) || broker_store_problem(here->broker) != REASON_SUCCESS))
+        let_store_waiters_go_on(here);
 }
 
 static void on_stream_failed(struct stream *stream)
@@ -463,6 +496,8 @@ int channel_init(struct broker *broker)
         here->channel->streams.on_blocked = on_stream_blocked;
         here->channel->streams.on_failed = on_stream_failed;
         here->channel->ready_work.run = run_ready;
+        list_init(&here->channel->store_waiting);
+        here->host.link_ops = &channel_link_ops;
         worker_set_turn_end(here->host.worker, channel_turn_end);
     }
     return 0;
@@ -480,6 +515,9 @@ void channel_fini(struct broker *broker)
             free(closed);
         }
         stream_pool_fini(&here->channel->streams);
+        channel_free_holds(here->channel);
+        channel_free_spare_question(here->channel);
+        channel_free_spare_publication(here->channel);
         free(here->channel);
         here->channel = NULL;
     }

@@ -11,6 +11,7 @@
 #ifndef BROKER_CHANNEL_CONNECTION_H
 #define BROKER_CHANNEL_CONNECTION_H
 
+#include "base/list.h"
 #include "broker/broker.h"
 #include "broker/channel/alias.h"
 #include "broker/session/session.h"
@@ -44,6 +45,11 @@ enum pause_cause {
     PAUSE_RATE = 2,    /* a rate limit of ours */
     PAUSE_OUTPUT = 4,  /* the client does not read what it is sent */
     PAUSE_FILTERS = 8, /* a SUBSCRIBE or UNSUBSCRIBE with very many filters is being served */
+    PAUSE_STORE = 16,  /* store.queue_size is used up, also by it */
+    PAUSE_HOOK = 32,   /* a callback answers later; the packet at hand is decoded again then */
+    PAUSE_CONNECT =
+        64, /* for a moment: the CONNECT that has waited for enhanced authentication comes next; enhanced.c */
+    PAUSE_PUBLISH = 128, /* message.publish is answered later; its packet is done with */
 };
 
 #define REASON_STRING_ROOM 128u /* bytes of a packet with any of our reason texts, at most */
@@ -73,15 +79,23 @@ struct connection_extras {
     struct slice
         proxy_common_name;   /* owned: what a load balancer says of the client's certificate; data NULL: nothing */
     struct slice mountpoint; /* owned, expanded; data NULL: none */
+    char *given_mountpoint;  /* owned: of client.authenticate, not expanded; NULL: the zone's */
+    struct authentication *authentication; /* owned, until CONNECT is answered; authenticate.c */
+    struct enhanced *enhanced;             /* owned; NULL: CONNECT has named no method; enhanced.c */
+    struct access_cache *access_cache;     /* NULL: nothing is remembered */
+    struct access_question *question; /* owned: while client.check_acl waits, and until its answer is used; access.c */
+    struct publication *publication;  /* owned: while PAUSE_PUBLISH; publish.c */
     struct alias_table *aliases_in;
     struct alias_table *aliases_out;
     struct token_bucket publish_bucket; /* burst 0: off */
     struct token_bucket byte_bucket;
     struct mailbox_waiter waiter; /* waits for a worker's mailbox */
+    struct list store_place;      /* in the worker's list, while PAUSE_STORE */
     struct connection *owner;
     struct filter_job *filter_job; /* while PAUSE_FILTERS; subscribe.c */
     uint64_t blocked_since_ms;     /* while stream.blocked: the socket has taken nothing since */
     uint64_t resume_ms;            /* a rate limit holds reading until then; 0: no */
+    uint32_t acl_generation;       /* of what access_cache holds */
     uint16_t alias_out_max;        /* what the client allows and we use; 0: none */
 };
 
@@ -119,6 +133,13 @@ struct connection {
     bool is_ready : 1; /* in the ready list, or in the queue of handshakes */
     bool in_handshakes : 1;
     bool overloaded : 1;   /* over force_shutdown_policy: to be closed in the next turn */
+    bool asked_acl : 1;    /* access.c */
+    bool is_superuser : 1; /* client.authenticate said so: no access rules */
+    bool is_authenticated : 1;
+    bool is_anonymous : 1; /* let in by allow_anonymous */
+    bool was_told : 1;     /* client.connected, and not yet client.disconnected */
+    bool
+        packet_seen : 1; /* the packet at hand has been counted, and is decoded again: CONNECT, or one that waited for access.c */
     bool peer_reset : 1;   /* the kernel said so; there may still be bytes to read */
     uint32_t progress_len; /* of the unfinished packet, bytes that had come at received_ms */
 };
@@ -145,6 +166,11 @@ struct channel_worker {
     struct connection *handshakes_head; /* wait for their turn to compute a step of a handshake, in order */
     struct connection *handshakes_tail;
     struct work ready_work;
+    struct list store_waiting;              /* struct connection_extras: read on when the store has room again */
+    struct access_question *spare_question; /* access.c: for those answered at once; NULL: in use */
+    struct publication *spare_publication;  /* publish.c: likewise */
+    struct hold *spare_holds;               /* hold.c */
+    uint32_t spare_hold_count;
     struct filter_job *filter_jobs; /* subscribe.c: packets with very many filters, next one first */
     struct filter_job *filter_jobs_last;
     struct work filter_work;
@@ -217,8 +243,12 @@ void connection_send(struct connection *connection, const struct mqtt_packet *pa
 struct connection_extras *connection_extras_get(struct connection *connection); /* NULL when memory is short */
 struct slice connection_user_name(const struct connection *connection);
 struct slice connection_mountpoint(const struct connection *connection);
+/* The socket takes more, or more may leave: sends, and lets go on who waited for that. */
+void connection_write_on(struct connection *connection);
 /* Stops reading until the congested worker that a publish has met is drained. */
 void connection_wait_congestion(struct connection *connection);
+/* A publisher of QoS 1 or 2 that has been served: stops reading while more waits to be written than store.queue_size, this turn's part included. */
+void connection_wait_store(struct connection *connection);
 /* Stops reading for `pause_ms`. */
 void connection_pause(struct connection *connection, uint64_t pause_ms);
 /* connection_read.c: reads what is there, for as long as its turn lasts. `to_the_end`: the kernel said that the peer has gone; no
@@ -257,14 +287,23 @@ void connection_free_partial(struct connection *connection);
 enum handled channel_on_connect(struct connection *connection, const struct mqtt_frame *frame, const uint8_t *body);
 /* publish.c */
 enum handled channel_on_publish(struct connection *connection, const struct mqtt_frame *frame, const uint8_t *body);
+/* The connection ends: a message that waits for message.publish is not published. None is fine. */
+void channel_cancel_publish(struct connection *connection);
+void channel_free_spare_publication(struct channel_worker *host);
+/* acknowledge.c */
 enum handled channel_on_ack(struct connection *connection, const struct mqtt_frame *frame, const uint8_t *body);
+void channel_send_ack(struct connection *connection, enum mqtt_type type, uint16_t packet_id, enum reason_code code);
+/* The same; before it channel_hold(), if the session is stored. */
+void channel_send_durable_ack(struct connection *connection, enum mqtt_type type, uint16_t packet_id,
+                              enum reason_code code);
 /* subscribe.c */
 enum handled channel_on_subscribe(struct connection *connection, const struct mqtt_subscribe *subscribe);
 enum handled channel_on_unsubscribe(struct connection *connection, const struct mqtt_subscribe *unsubscribe);
+/* client.check_acl has answered for the filter at which a packet waits. None waits: false. */
+bool channel_go_on_filters(struct connection *connection);
 /* The connection ends: what it still has to be served of a packet with very many filters is left out. None is fine. */
 void channel_cancel_filters(struct connection *connection);
 /* deliver.c */
 extern const struct session_link_ops channel_link_ops;
-void channel_send_ack(struct connection *connection, enum mqtt_type type, uint16_t packet_id, enum reason_code code);
 
 #endif

@@ -6,6 +6,12 @@
 
 #include "base/log.h"
 #include "base/metrics.h"
+#include "broker/channel/access.h"
+#include "broker/channel/access_cache.h"
+#include "broker/channel/authenticate.h"
+#include "broker/channel/client_events.h"
+#include "broker/channel/enhanced.h"
+#include "broker/channel/hold.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -23,9 +29,12 @@ static void free_extras(struct connection_extras *extras)
     if (extras == NULL)
         return;
     worker_wait_cancel(&extras->waiter);
+    list_remove(&extras->store_place);
     slice_free(&extras->user_name);
     slice_free(&extras->proxy_common_name);
     slice_free(&extras->mountpoint);
+    free(extras->given_mountpoint);
+    access_cache_free(extras->access_cache);
     alias_table_free(extras->aliases_in);
     alias_table_free(extras->aliases_out);
     free(extras);
@@ -46,8 +55,13 @@ void connection_finish(struct connection *connection)
     connection->state = CONNECTION_CLOSED;
     timer_stop(worker_timers(worker), &connection->timer);
     worker_unwatch(worker, &connection->stream.watch);
+    channel_hold_end(connection);
     stream_close(&host->streams, &connection->stream);
     connection_list_remove(connection);
+    channel_end_authentication(connection);
+    channel_end_enhanced(connection);
+    channel_end_question(connection);
+    channel_cancel_publish(connection);
     free_extras(connection->extras);
     connection->extras = NULL;
     connection_free_partial(connection);
@@ -56,12 +70,13 @@ void connection_finish(struct connection *connection)
     host->closed = connection;
 }
 
-static void leave_session(struct connection *connection, bool drop_will)
+static void leave_session(struct connection *connection, const char *reason, bool drop_will)
 {
     if (connection->state != CONNECTION_CONNECTED)
         return;
     atomic_fetch_sub_explicit(&connection->worker->broker->connected_count, 1, memory_order_relaxed);
     stat_add(STAT_CONNECTIONS, -1);
+    channel_tell_disconnected(connection, reason);
     if (connection->link.session != NULL)
         session_detach(connection->link.session, drop_will);
 }
@@ -73,7 +88,11 @@ static void end(struct connection *connection, const char *reason, bool drop_wil
 
     connection->handing_over = false;
     channel_cancel_filters(connection);
-    leave_session(connection, drop_will);
+    channel_end_authentication(connection);
+    channel_end_enhanced(connection);
+    channel_end_question(connection);
+    channel_cancel_publish(connection);
+    leave_session(connection, reason, drop_will);
     if (connection->extras != NULL)
         worker_wait_cancel(&connection->extras->waiter);
     connection_release(connection, reason);

@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/metrics.h"
+#include "broker/channel/enhanced.h"
 #include "broker/channel/transport.h"
 
 #include <errno.h>
@@ -63,9 +64,7 @@ static enum handled handle_decoded(struct connection *connection, const struct m
     case MQTT_DISCONNECT:
         metric_add(METRIC_PACKETS_DISCONNECT_RECEIVED, 1);
         return handle_disconnect(connection, &packet->disconnect);
-    case MQTT_AUTH:
-        metric_add(METRIC_PACKETS_AUTH_RECEIVED, 1);
-        return connection_refuse(connection, REASON_PROTOCOL_ERROR, "AUTH without an authentication method");
+    case MQTT_AUTH: return channel_on_auth(connection, &packet->disconnect);
     default: return connection_refuse(connection, REASON_PROTOCOL_ERROR, "a second CONNECT");
     }
 }
@@ -82,8 +81,10 @@ static enum handled handle_packet(struct connection *connection, const struct mq
     const char *error = "malformed packet";
     enum reason_code code;
 
-    metric_add(METRIC_PACKETS_RECEIVED, connection->hops == 0 || connection->state == CONNECTION_CONNECTED);
+    metric_add(METRIC_PACKETS_RECEIVED, !connection->packet_seen);
     if (UNLIKELY(connection->state == CONNECTION_WAIT_CONNECT)) {
+        if (channel_in_exchange(connection))
+            return channel_on_exchange_packet(connection, frame, body);
         if (is_tls(frame, body))
             return connection_refuse(connection, REASON_MALFORMED_PACKET, "TLS on a listener for MQTT without TLS");
         return channel_on_connect(connection, frame, body); /* nothing else gets here: refuse_stranger() */
@@ -156,7 +157,8 @@ static void handle_bytes(struct connection *connection, const uint8_t *data, siz
     while (connection_open(connection) && !connection->paused) {
         struct mqtt_frame frame;
         enum mqtt_peek peek = mqtt_frame_peek(data + place, len - place, &frame);
-        if (UNLIKELY(connection->state == CONNECTION_WAIT_CONNECT && place < len && data[place] >> 4 != MQTT_CONNECT)) {
+        if (UNLIKELY(connection->state == CONNECTION_WAIT_CONNECT && place < len && data[place] >> 4 != MQTT_CONNECT) &&
+            !channel_in_exchange(connection)) {
             refuse_stranger(connection, data[place]);
             break;
         }
@@ -180,8 +182,8 @@ static void handle_bytes(struct connection *connection, const uint8_t *data, siz
         enum handled handled = handle_packet(connection, &frame, data + place + frame.header_len);
         if (UNLIKELY(handled == HANDLED_TOOK_BUFFER))
             return;
-        if (connection->handing_over)
-            break;
+        if (UNLIKELY(connection->handing_over || (connection->paused & PAUSE_HOOK) != 0))
+            break; /* the packet will be decoded again */
         place += total;
         /* A packet that thousands of filters match takes milliseconds, and there may be thousands of them: the others' turn. */
         if (UNLIKELY(++packets % PACKETS_PER_LOOK == 0 && clock_mono_tick_ns() != began_ns && place < len)) {
@@ -193,6 +195,8 @@ static void handle_bytes(struct connection *connection, const uint8_t *data, siz
         save_rest(connection, data + place, len - place);
     else
         connection_free_partial(connection);
+    if (UNLIKELY((connection->paused & PAUSE_CONNECT) != 0) && connection_open(connection))
+        channel_put_connect_back(connection);
 }
 
 /* Reads more of a large unfinished packet into its own buffer. */
@@ -294,10 +298,13 @@ static void limit_output(struct connection *connection)
         connection->paused |= PAUSE_OUTPUT;
 }
 
-/* A peer that is gone does not keep its connection until its rate limit lets us read again. */
+/* A peer that is gone does not keep its connection until its rate limit, or client.authenticate, lets us read again. What it said as a client is
+ * still heard when a callback has answered. */
 static void end_if_reset(struct connection *connection)
 {
-    if (UNLIKELY(connection->peer_reset) && (connection->paused & PAUSE_RATE) != 0)
+    uint8_t causes = connection->state == CONNECTION_WAIT_CONNECT ? PAUSE_RATE | PAUSE_HOOK : PAUSE_RATE;
+
+    if (UNLIKELY(connection->peer_reset) && (connection->paused & causes) != 0)
         connection_peer_gone(connection, -ECONNRESET);
 }
 

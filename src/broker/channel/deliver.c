@@ -6,6 +6,9 @@
 #include "broker/channel/connection.h"
 
 #include "base/metrics.h"
+#include "broker/channel/deliver_hook.h"
+#include "hook/hook.h"
+#include "hook/message_event.h"
 #include "mqtt/message.h"
 
 #define PAYLOAD_BY_REFERENCE_AT 8192u
@@ -209,9 +212,8 @@ static void use_alias(struct connection *connection, struct frame_plan *plan)
         plan->topic.len = 0;
 }
 
-static enum session_write link_publish(struct session_link *link, const struct session_publish *publish)
+static enum session_write send_publish(struct connection *connection, const struct session_publish *publish)
 {
-    struct connection *connection = connection_of(link);
     struct frame_plan plan = {.topic = slice_make(publish->message->topic, publish->message->topic_len)};
     enum session_write result;
     uint64_t size;
@@ -234,9 +236,44 @@ static enum session_write link_publish(struct session_link *link, const struct s
     return result;
 }
 
+/* What is not usual: it was another message, or it was too large. */
+static void end_publish(const struct connection *connection, const struct session_publish *publish,
+                        const struct session_publish *sent, enum session_write result)
+{
+    if (sent->message != publish->message)
+        message_unref(sent->message);
+    if (result == SESSION_TOO_LARGE && hook_any(HOOK_MESSAGE_DROPPED))
+        hook_tell_dropped(connection_client_id(connection), connection_user_name(connection), "too_large",
+                          publish->message, connection_now(connection));
+}
+
+static enum session_write link_publish(struct session_link *link, const struct session_publish *publish)
+{
+    struct connection *connection = connection_of(link);
+    const struct session_publish *sent = publish;
+    enum session_write result;
+    struct session_publish told;
+
+    if (UNLIKELY(hook_any(HOOK_MESSAGE_DELIVER))) {
+        told = *publish;
+        if (!channel_run_deliver(connection, &told))
+            return SESSION_WRITE_FAILED;
+        sent = &told;
+    }
+    result = send_publish(connection, sent); /* one call, which is inlined */
+    if (UNLIKELY(sent != publish || result == SESSION_TOO_LARGE))
+        end_publish(connection, publish, sent, result);
+    return result;
+}
+
+static struct slice link_user_name(struct session_link *link)
+{
+    return connection_user_name(connection_of(link));
+}
+
 static void link_pubrel(struct session_link *link, uint16_t packet_id)
 {
-    channel_send_ack(connection_of(link), MQTT_PUBREL, packet_id, REASON_SUCCESS);
+    channel_send_durable_ack(connection_of(link), MQTT_PUBREL, packet_id, REASON_SUCCESS);
 }
 
 static bool link_writable(struct session_link *link)
@@ -273,5 +310,6 @@ const struct session_link_ops channel_link_ops = {
     .pubrel = link_pubrel,
     .writable = link_writable,
     .overload = link_overload,
+    .user_name = link_user_name,
     .close = link_close,
 };

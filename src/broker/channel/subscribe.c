@@ -7,12 +7,15 @@
  * answer goes out when all filters are done, and the retained messages after it. A connection that ends in the
  * middle leaves the session with the filters that were done.
  */
-#include "broker/channel/connection.h"
+#include "broker/channel/access.h"
 
 #include "base/log.h"
 #include "base/metrics.h"
+#include "broker/channel/hold.h"
 #include "broker/session/retained_feed.h"
 #include "broker/session/subscription.h"
+#include "hook/hook.h"
+#include "hook/hook_memory.h"
 #include "mqtt/message.h"
 #include "mqtt/topic.h"
 
@@ -26,11 +29,23 @@
  * router's tree for every second byte would cost megabytes. Refused like any filter over max_topic_levels. */
 #define FILTER_LEVELS_MAX 1024u
 
+/* A filter that client.subscribe has changed, until its retained messages are asked for. */
+struct changed_filter {
+    struct changed_filter *next; /* behind it in the packet */
+    uint32_t index;              /* in the packet */
+    struct mqtt_subscription_options options;
+    struct slice text;
+    uint8_t bytes[];
+};
+
 /* One filter of the packet, checked. */
 struct request {
     struct mqtt_shared_filter filter; /* with mountpoint */
     uint8_t *mounted;                 /* memory of filter.filter when there is a mountpoint */
+    struct slice text;                /* as it came */
+    struct changed_filter *changed;   /* owned: what client.subscribe made of it; NULL: nothing else */
     struct mqtt_subscription_options options;
+    bool waits; /* for client.check_acl */
 };
 
 static bool mount(const struct connection *connection, struct request *request)
@@ -79,6 +94,80 @@ static enum reason_code check_filter(const struct connection *connection, const 
     return REASON_SUCCESS;
 }
 
+/* A filter whose syntax is wrong breaks the protocol; a share prefix with a wrong group is only refused. */
+static bool parse_filter(struct slice text, struct mqtt_shared_filter *out_filter, enum reason_code *out_code)
+{
+    *out_code = REASON_SUCCESS;
+    if (!mqtt_shared_filter_parse(text, out_filter)) {
+        *out_code = REASON_TOPIC_FILTER_INVALID;
+        return true;
+    }
+    return mqtt_filter_valid(out_filter->filter);
+}
+
+/* Takes over what a callback has changed. */
+static enum reason_code take_change(const struct connection *connection, const struct hook_subscribe *event,
+                                    struct request *request)
+{
+    enum reason_code code;
+
+    if (event->filter.len == 0 || event->filter.len > MQTT_TOPIC_LEN_MAX || event->options.qos > 2 ||
+        event->options.retain_handling > 2)
+        return REASON_TOPIC_FILTER_INVALID;
+    request->changed = malloc(sizeof(*request->changed) + event->filter.len);
+    if (request->changed == NULL)
+        return REASON_IMPLEMENTATION_SPECIFIC_ERROR;
+    memcpy(request->changed->bytes, event->filter.data, event->filter.len);
+    request->changed->text = slice_make(request->changed->bytes, event->filter.len);
+    request->changed->options = request->options = event->options;
+    if (!parse_filter(request->changed->text, &request->filter, &code))
+        return REASON_TOPIC_FILTER_INVALID;
+    return code == REASON_SUCCESS ? check_filter(connection, &request->filter) : code;
+}
+
+static bool same_options(const struct mqtt_subscription_options *left, const struct mqtt_subscription_options *right)
+{
+    return left->qos == right->qos && left->no_local == right->no_local &&
+           left->retain_as_published == right->retain_as_published && left->retain_handling == right->retain_handling;
+}
+
+/* client.subscribe */
+static enum reason_code run_subscribe(struct connection *connection, struct request *request)
+{
+    struct client_info client;
+    struct hook_subscribe event = {
+        .client = &client, .filter = request->text, .options = request->options, .code = REASON_SUCCESS};
+    enum reason_code code = REASON_SUCCESS;
+
+    channel_client_info(connection, connection_client_id(connection), &client);
+    (void)hook_call(HOOK_CLIENT_SUBSCRIBE, &event);
+    if (event.code >= REASON_UNSPECIFIED_ERROR)
+        code = event.code;
+    else if (event.filter.data != request->text.data || event.filter.len != request->text.len ||
+             !same_options(&event.options, &request->options))
+        code = take_change(connection, &event, request);
+    hook_memory_free(&event.memory);
+    return code;
+}
+
+/* session.subscribed and session.unsubscribed */
+static void tell_subscription(const struct connection *connection, enum hook_point point, const struct request *request,
+                              uint32_t subscription_id, bool is_new)
+{
+    struct client_info client;
+    struct hook_session_filter event = {
+        .client = &client,
+        .filter = request->filter.filter,
+        .group = request->filter.group,
+        .options = request->options,
+        .subscription_id = subscription_id,
+        .is_new = is_new,
+    };
+
+    channel_client_info(connection, connection_client_id(connection), &client);
+    (void)hook_call(point, &event);
+}
+
 static enum reason_code subscribe_one(struct connection *connection, struct request *request, uint32_t subscription_id,
                                       bool *out_is_new)
 {
@@ -86,6 +175,17 @@ static enum reason_code subscribe_one(struct connection *connection, struct requ
     uint32_t max = connection_zone(connection)->session.max_subscriptions;
     enum reason_code code = check_filter(connection, &request->filter);
 
+    if (code == REASON_SUCCESS) {
+        enum access_answer may = channel_may(connection, ACL_SUBSCRIBE, request->filter.filter);
+        request->waits = may == ACCESS_LATER;
+        if (request->waits)
+            return REASON_SUCCESS;
+        code = may == ACCESS_YES ? REASON_SUCCESS : REASON_NOT_AUTHORIZED;
+    }
+    if (code == REASON_SUCCESS && session_is_durable(session))
+        code = broker_store_problem(connection->worker->broker);
+    if (code == REASON_SUCCESS && hook_any(HOOK_CLIENT_SUBSCRIBE))
+        code = run_subscribe(connection, request);
     if (code != REASON_SUCCESS)
         return code;
     if (!mount(connection, request))
@@ -96,6 +196,8 @@ static enum reason_code subscribe_one(struct connection *connection, struct requ
         return REASON_QUOTA_EXCEEDED;
     if (subscription_add(session, &request->filter, &request->options, subscription_id, out_is_new) < 0)
         return REASON_IMPLEMENTATION_SPECIFIC_ERROR;
+    if (UNLIKELY(hook_any(HOOK_SESSION_SUBSCRIBED)))
+        tell_subscription(connection, HOOK_SESSION_SUBSCRIBED, request, subscription_id, *out_is_new);
     return (enum reason_code)request->options.qos;
 }
 
@@ -123,25 +225,20 @@ static void send_suback(struct connection *connection, enum mqtt_type type, uint
 {
     struct mqtt_packet packet = {.type = type, .suback = {.packet_id = packet_id, .codes = slice_make(codes, count)}};
 
-    for (uint32_t i = 0; i < count && connection->version < MQTT_V5; i++) {
-        if (codes[i] >= REASON_UNSPECIFIED_ERROR)
+    bool promises = false;
+
+    for (uint32_t i = 0; i < count; i++) {
+        if (codes[i] < REASON_UNSPECIFIED_ERROR)
+            promises = true;
+        else if (connection->version < MQTT_V5)
             codes[i] = REASON_UNSPECIFIED_ERROR; /* MQTT 3.1.1 knows 0x80 only */
     }
     if (type == MQTT_UNSUBACK && connection->version < MQTT_V5)
         packet.suback.codes = slice_make(codes, 0);
+    if (promises && session_is_durable(connection->link.session))
+        channel_hold(connection);
     connection_send(connection, &packet);
     metric_add(type == MQTT_SUBACK ? METRIC_PACKETS_SUBACK_SENT : METRIC_PACKETS_UNSUBACK_SENT, 1);
-}
-
-/* A filter whose syntax is wrong breaks the protocol; a share prefix with a wrong group is only refused. */
-static bool parse_filter(struct slice text, struct mqtt_shared_filter *out_filter, enum reason_code *out_code)
-{
-    *out_code = REASON_SUCCESS;
-    if (!mqtt_shared_filter_parse(text, out_filter)) {
-        *out_code = REASON_TOPIC_FILTER_INVALID;
-        return true;
-    }
-    return mqtt_filter_valid(out_filter->filter);
 }
 
 /* Are all filters legal? Asked before the first one takes effect. */
@@ -165,19 +262,21 @@ static enum reason_code check_filters(struct slice filters, bool is_subscribe, b
     return REASON_SUCCESS;
 }
 
+/* Means nothing when the request waits: it is served again then. */
 static enum reason_code serve_filter(struct connection *connection, struct slice text,
                                      struct mqtt_subscription_options options, uint32_t subscription_id,
                                      struct request *out_request, bool *out_is_new)
 {
     enum reason_code code;
 
-    *out_request = (struct request){.options = options};
+    *out_request = (struct request){.options = options, .text = text};
     parse_filter(text, &out_request->filter, &code);
     adjust_options(connection, &out_request->options);
     if (code == REASON_SUCCESS)
         code = subscribe_one(connection, out_request, subscription_id, out_is_new);
     if (code >= REASON_UNSPECIFIED_ERROR) {
         metric_add(METRIC_PACKETS_SUBSCRIBE_ERROR, 1);
+        metric_add(METRIC_PACKETS_SUBSCRIBE_AUTH_ERROR, code == REASON_NOT_AUTHORIZED);
         log_client_limited(LOG_LEVEL_WARNING, session_client_id(connection->link.session), NULL,
                            "[Channel] Cannot subscribe %.*s for %s", (int)text.len, (const char *)text.data,
                            reason_code_text(code));
@@ -193,6 +292,8 @@ struct filter_service {
     enum mqtt_type type; /* MQTT_SUBSCRIBE or MQTT_UNSUBSCRIBE */
     uint16_t packet_id;
     bool answered; /* SUBACK is out; retained messages come next */
+    bool denied;   /* the client is not authorized for one of the filters */
+    bool waits;    /* for an answer about the filter that is next */
     uint32_t subscription_id;
     uint32_t count;
     uint32_t done;        /* of them, before or after the answer */
@@ -200,6 +301,8 @@ struct filter_service {
     struct slice left;    /* behind the done ones */
     uint8_t *codes;       /* `count` of them */
     uint8_t *outcomes;    /* of SUBSCRIBE: WAS_ */
+    struct changed_filter *changed;
+    struct changed_filter *changed_last;
 };
 
 /* A packet that takes more than a turn. In the worker's queue. */
@@ -208,17 +311,62 @@ struct filter_job {
     struct filter_job *prev;
     struct connection *connection; /* NULL: it ended while the job was being run */
     bool running;
+    bool queued;
     struct filter_service service;
     uint8_t bytes[]; /* its filters, codes and outcomes */
 };
 
-static enum reason_code unsubscribe_one(struct connection *connection, struct slice text)
+static void push_changed(struct filter_service *service, struct changed_filter *changed)
+{
+    changed->next = NULL;
+    changed->index = service->done;
+    if (service->changed == NULL)
+        service->changed = changed;
+    else
+        service->changed_last->next = changed;
+    service->changed_last = changed;
+}
+
+/* What became of the filter that is next; NULL: it is as it came. The caller frees it. */
+static struct changed_filter *pop_changed(struct filter_service *service)
+{
+    struct changed_filter *changed = service->changed;
+
+    if (LIKELY(changed == NULL) || changed->index != service->done)
+        return NULL;
+    service->changed = changed->next;
+    return changed;
+}
+
+static void free_changed(struct filter_service *service)
+{
+    while (service->changed != NULL) {
+        struct changed_filter *changed = service->changed;
+        service->changed = changed->next;
+        free(changed);
+    }
+}
+
+/* client.unsubscribe: the filter to end, perhaps kept in `memory`. */
+static struct slice run_unsubscribe(struct connection *connection, struct slice text, struct hook_memory **memory)
+{
+    struct client_info client;
+    struct hook_unsubscribe event = {.client = &client, .filter = text};
+
+    channel_client_info(connection, connection_client_id(connection), &client);
+    (void)hook_call(HOOK_CLIENT_UNSUBSCRIBE, &event);
+    *memory = event.memory;
+    return event.filter;
+}
+
+static enum reason_code unsubscribe_parsed(struct connection *connection, struct slice text)
 {
     struct request request = {.mounted = NULL};
     struct subscription *subscription = NULL;
     enum reason_code code;
 
-    parse_filter(text, &request.filter, &code);
+    if (!parse_filter(text, &request.filter, &code))
+        return REASON_TOPIC_FILTER_INVALID; /* only what a callback has made can be that wrong */
     if (code != REASON_SUCCESS)
         return code;
     if (mount(connection, &request)) {
@@ -226,11 +374,25 @@ static enum reason_code unsubscribe_one(struct connection *connection, struct sl
         if (request.filter.group.data == NULL)
             session_cancel_retained(connection->link.session, request.filter.filter);
     }
+    if (subscription != NULL) {
+        subscription_remove(subscription);
+        if (UNLIKELY(hook_any(HOOK_SESSION_UNSUBSCRIBED)))
+            tell_subscription(connection, HOOK_SESSION_UNSUBSCRIBED, &request, 0, false);
+    }
     free(request.mounted);
-    if (subscription == NULL)
-        return REASON_NO_SUBSCRIPTION_EXISTED;
-    subscription_remove(subscription);
-    return REASON_SUCCESS;
+    return subscription == NULL ? REASON_NO_SUBSCRIPTION_EXISTED : REASON_SUCCESS;
+}
+
+static enum reason_code unsubscribe_one(struct connection *connection, struct slice text)
+{
+    struct hook_memory *memory = NULL;
+    enum reason_code code;
+
+    if (UNLIKELY(hook_any(HOOK_CLIENT_UNSUBSCRIBE)))
+        text = run_unsubscribe(connection, text, &memory);
+    code = unsubscribe_parsed(connection, text);
+    hook_memory_free(&memory);
+    return code;
 }
 
 /* Retained messages for the next `most` filters, as far as they were granted. */
@@ -241,15 +403,20 @@ static void request_retained(struct connection *connection, struct filter_servic
     struct slice text;
 
     for (; most > 0 && mqtt_filter_next(&service->left, &text, &options); most--) {
-        struct request request = {.options = options};
+        struct request request = {.options = options, .changed = pop_changed(service)};
         uint8_t outcome = service->outcomes[service->done++];
         if ((outcome & WAS_GRANTED) == 0)
             continue;
-        parse_filter(text, &request.filter, &code);
         adjust_options(connection, &request.options);
+        if (UNLIKELY(request.changed != NULL)) {
+            text = request.changed->text;
+            request.options = request.changed->options;
+        }
+        parse_filter(text, &request.filter, &code);
         if (mount(connection, &request))
             queue_retained(connection, &request, service->subscription_id, (outcome & WAS_NEW) != 0);
         free(request.mounted);
+        free(request.changed);
     }
     session_drain(connection->link.session);
 }
@@ -257,13 +424,23 @@ static void request_retained(struct connection *connection, struct filter_servic
 static void subscribe_some(struct connection *connection, struct filter_service *service, uint32_t most)
 {
     struct mqtt_subscription_options options;
+    struct slice rest = service->left;
     struct request request;
     struct slice text;
 
-    for (; most > 0 && mqtt_filter_next(&service->left, &text, &options); most--) {
+    for (; most > 0 && mqtt_filter_next(&rest, &text, &options); most--) {
         bool is_new = false;
         enum reason_code code = serve_filter(connection, text, options, service->subscription_id, &request, &is_new);
+        service->waits = request.waits;
+        if (UNLIKELY(request.waits))
+            return;
+        service->left = rest;
+        if (UNLIKELY(request.changed != NULL) && code < REASON_UNSPECIFIED_ERROR)
+            push_changed(service, request.changed);
+        else
+            free(request.changed);
         service->codes[service->done] = (uint8_t)code;
+        service->denied |= code == REASON_NOT_AUTHORIZED;
         service->outcomes[service->done++] = code >= REASON_UNSPECIFIED_ERROR
                                                  ? 0
                                                  : (uint8_t)(WAS_GRANTED | (is_new ? WAS_NEW : 0));
@@ -279,7 +456,8 @@ static void unsubscribe_some(struct connection *connection, struct filter_servic
         service->codes[service->done++] = (uint8_t)unsubscribe_one(connection, text);
 }
 
-/* Serves the next `most` filters and answers after the last one. True: all is done. Look whether the connection is still open. */
+/* Serves the next `most` filters, or fewer when it waits, and answers after the last one. True: all is done. Look whether the connection is still
+ * open. */
 static bool serve(struct connection *connection, struct filter_service *service, uint32_t most)
 {
     bool is_subscribe = service->type == MQTT_SUBSCRIBE;
@@ -296,6 +474,10 @@ static bool serve(struct connection *connection, struct filter_service *service,
         return true;
     send_suback(connection, is_subscribe ? MQTT_SUBACK : MQTT_UNSUBACK, service->packet_id, service->codes,
                 service->count);
+    if (service->denied && connection_zone(connection)->acl.disconnects) {
+        connection_close(connection, REASON_NOT_AUTHORIZED, reason_code_name(REASON_NOT_AUTHORIZED));
+        return true;
+    }
     service->answered = true;
     service->done = 0;
     service->left = service->filters;
@@ -304,6 +486,7 @@ static bool serve(struct connection *connection, struct filter_service *service,
 
 static void queue_push(struct channel_worker *host, struct filter_job *job)
 {
+    job->queued = true;
     job->next = NULL;
     job->prev = host->filter_jobs_last;
     if (job->prev != NULL)
@@ -315,6 +498,7 @@ static void queue_push(struct channel_worker *host, struct filter_job *job)
 
 static void queue_remove(struct channel_worker *host, struct filter_job *job)
 {
+    job->queued = false;
     if (job->prev != NULL)
         job->prev->next = job->next;
     else
@@ -335,7 +519,9 @@ void channel_cancel_filters(struct connection *connection)
     job->connection = NULL;
     if (job->running)
         return; /* run_filters() frees it */
-    queue_remove(connection_host(connection), job);
+    if (job->queued)
+        queue_remove(connection_host(connection), job);
+    free_changed(&job->service);
     free(job);
 }
 
@@ -351,23 +537,47 @@ static void run_filters(struct worker *worker, struct work *work)
     job->running = true;
     bool done = serve(job->connection, &job->service, FILTERS_PER_TURN);
     job->running = false;
-    if (job->connection != NULL && !done) {
+    if (job->connection != NULL && job->service.waits) {
+        job->connection->packet_seen = true; /* channel_go_on_filters() follows */
+    } else if (job->connection != NULL && !done) {
         queue_push(host, job);
     } else {
         if (job->connection != NULL) {
             job->connection->extras->filter_job = NULL;
             connection_unpause(job->connection, PAUSE_FILTERS);
         }
+        free_changed(&job->service);
         free(job);
     }
     if (host->filter_jobs != NULL)
         worker_run_later(worker, work);
 }
 
-/* Serves the packet from the next turn on. -ENOMEM. */
-static int serve_later(struct connection *connection, const struct filter_service *service)
+/* The packet's job is the next turn's. */
+static void run_later(struct connection *connection, struct filter_job *job)
 {
     struct channel_worker *host = connection_host(connection);
+
+    queue_push(host, job);
+    host->filter_work.run = run_filters;
+    worker_run_later(connection->worker->host.worker, &host->filter_work);
+}
+
+bool channel_go_on_filters(struct connection *connection)
+{
+    struct filter_job *job = connection->extras == NULL ? NULL : connection->extras->filter_job;
+
+    if (job == NULL)
+        return false;
+    ASSERT(job->service.waits && !job->queued);
+    job->service.waits = false;
+    run_later(connection, job);
+    return true;
+}
+
+/* Serves the packet, or what is left of it, from the next turn on, or when client.check_acl has answered. Takes over what was changed. -ENOMEM. */
+static int serve_later(struct connection *connection, const struct filter_service *service)
+{
     struct connection_extras *extras = connection_extras_get(connection);
     size_t len = service->filters.len;
     struct filter_job *job = extras == NULL ? NULL : malloc(sizeof(*job) + len + 2 * (size_t)service->count);
@@ -379,14 +589,21 @@ static int serve_later(struct connection *connection, const struct filter_servic
     job->connection = connection;
     job->running = false;
     job->service = *service;
-    job->service.filters = job->service.left = slice_make(job->bytes, len);
+    job->queued = false;
+    job->service.filters = slice_make(job->bytes, len);
+    job->service.left = slice_skip(job->service.filters, len - service->left.len);
     job->service.codes = job->bytes + len;
     job->service.outcomes = job->service.codes + service->count;
+    if (service->done > 0) {
+        memcpy(job->service.codes, service->codes, service->done);
+        memcpy(job->service.outcomes, service->outcomes, service->done);
+    }
     extras->filter_job = job;
     connection->paused |= PAUSE_FILTERS;
-    queue_push(host, job);
-    host->filter_work.run = run_filters;
-    worker_run_later(connection->worker->host.worker, &host->filter_work);
+    if (service->waits)
+        connection->packet_seen = true; /* channel_go_on_filters() follows */
+    else
+        run_later(connection, job);
     return 0;
 }
 
@@ -394,17 +611,19 @@ static enum handled start(struct connection *connection, const struct filter_ser
 {
     uint8_t codes[2 * FILTERS_PER_TURN];
     struct filter_service now = *service;
+    bool is_large = service->count > FILTERS_PER_TURN;
 
-    if (service->count > FILTERS_PER_TURN) {
-        if (serve_later(connection, service) < 0)
-            connection_close(connection, REASON_IMPLEMENTATION_SPECIFIC_ERROR, "enomem");
-    } else {
-        now.left = now.filters;
-        now.codes = codes;
-        now.outcomes = codes + now.count;
-        while (connection_open(connection) && !serve(connection, &now, FILTERS_PER_TURN))
-            continue;
+    now.left = now.filters;
+    now.codes = codes;
+    now.outcomes = codes + now.count;
+    while (!is_large && !now.waits && connection_open(connection) && !serve(connection, &now, FILTERS_PER_TURN))
+        continue;
+    if (is_large || now.waits) {
+        if (serve_later(connection, &now) == 0)
+            return HANDLED;
+        connection_close(connection, REASON_IMPLEMENTATION_SPECIFIC_ERROR, "enomem");
     }
+    free_changed(&now);
     return connection_open(connection) ? HANDLED : HANDLED_STOP;
 }
 

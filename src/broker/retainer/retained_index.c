@@ -151,28 +151,63 @@ static int index_reserve(struct retained_index *index)
     return -ENOSPC;
 }
 
-int retained_index_set(struct retained_index *index, struct slice topic, void *message, void **out_previous)
+void retained_index_lock(struct retained_index *index, struct slice topic, struct retained_place *out_place)
 {
     uint64_t hash = topic_hash(index, topic);
-    struct topic_entry *entry;
-    void *previous = NULL;
+
+    rcu_table_lock(index->table, hash);
+    *out_place = (struct retained_place){topic, hash, index_find(index, hash, topic)};
+}
+
+void retained_index_unlock(struct retained_index *index, const struct retained_place *place)
+{
+    rcu_table_unlock(index->table, place->hash);
+}
+
+void *retained_place_message(const struct retained_place *place)
+{
+    return place->entry == NULL ? NULL : place->entry->message;
+}
+
+bool retained_place_mark(const struct retained_place *place)
+{
+    return place->entry->mark;
+}
+
+void retained_place_set_mark(struct retained_place *place, bool mark)
+{
+    place->entry->mark = mark;
+}
+
+/* Takes the reference. */
+static int place_add(struct retained_index *index, struct retained_place *place, void *message, bool over_limit)
+{
+    int err = 0;
+
+    if (over_limit)
+        count_add(&index->count, 1);
+    else
+        err = index_reserve(index);
+    if (err < 0)
+        return err;
+    err = index_add(index, place->hash, place->topic, message);
+    if (err < 0)
+        count_sub(&index->count, 1);
+    else
+        place->entry = index_find(index, place->hash, place->topic);
+    return err;
+}
+
+int retained_place_set(struct retained_index *index, struct retained_place *place, void *message, bool over_limit)
+{
+    void *previous = retained_place_message(place);
     int err = 0;
 
     index->options.ref(message);
-    rcu_table_lock(index->table, hash);
-    entry = index_find(index, hash, topic);
-    if (entry != NULL) {
-        previous = entry->message;
-        RCU_PUBLISH(entry->message, message);
-    } else {
-        err = index_reserve(index);
-        if (err == 0) {
-            err = index_add(index, hash, topic, message);
-            if (err < 0)
-                count_sub(&index->count, 1);
-        }
-    }
-    rcu_table_unlock(index->table, hash);
+    if (previous != NULL)
+        RCU_PUBLISH(place->entry->message, message);
+    else
+        err = place_add(index, place, message, over_limit);
     if (err < 0) {
         index->options.unref(message);
         return err;
@@ -180,30 +215,21 @@ int retained_index_set(struct retained_index *index, struct slice topic, void *m
     count_add(&index->message_bytes, message_size(index, message));
     if (previous != NULL)
         message_retire(index, previous);
-    if (out_previous != NULL)
-        *out_previous = previous;
     return 0;
 }
 
-/* The message taken out; NULL: there is none, or not `only` (NULL: any). */
-static void *index_remove(struct retained_index *index, struct slice topic, const void *only)
+void *retained_place_remove(struct retained_index *index, struct retained_place *place)
 {
-    uint64_t hash = topic_hash(index, topic);
-    struct topic_entry *entry;
-    void *message = NULL;
+    struct topic_entry *entry = place->entry;
+    void *message = retained_place_message(place);
 
-    rcu_table_lock(index->table, hash);
-    entry = index_find(index, hash, topic);
-    if (entry != NULL && (only == NULL || entry->message == only)) {
-        message = entry->message;
-        rcu_table_remove_locked(index->table, hash, entry);
-        pthread_mutex_lock(&index->list_lock);
-        topic_list_remove(&index->list, entry);
-        pthread_mutex_unlock(&index->list_lock);
-    }
-    rcu_table_unlock(index->table, hash);
-    if (message == NULL)
+    if (entry == NULL)
         return NULL;
+    rcu_table_remove_locked(index->table, place->hash, entry);
+    pthread_mutex_lock(&index->list_lock);
+    topic_list_remove(&index->list, entry);
+    pthread_mutex_unlock(&index->list_lock);
+    place->entry = NULL;
     count_sub(&index->count, 1);
     count_sub(&index->entry_bytes, topic_entry_size(entry));
     rcu_retire(entry, free);
@@ -211,14 +237,30 @@ static void *index_remove(struct retained_index *index, struct slice topic, cons
     return message;
 }
 
-void *retained_index_remove(struct retained_index *index, struct slice topic)
+int retained_index_set(struct retained_index *index, struct slice topic, void *message, void **out_previous)
 {
-    return index_remove(index, topic, NULL);
+    struct retained_place place;
+    void *previous;
+    int err;
+
+    retained_index_lock(index, topic, &place);
+    previous = retained_place_message(&place);
+    err = retained_place_set(index, &place, message, false);
+    retained_index_unlock(index, &place);
+    if (err == 0 && out_previous != NULL)
+        *out_previous = previous;
+    return err;
 }
 
-bool retained_index_remove_if(struct retained_index *index, struct slice topic, const void *message)
+void *retained_index_remove(struct retained_index *index, struct slice topic)
 {
-    return index_remove(index, topic, message) != NULL;
+    struct retained_place place;
+    void *message;
+
+    retained_index_lock(index, topic, &place);
+    message = retained_place_remove(index, &place);
+    retained_index_unlock(index, &place);
+    return message;
 }
 
 void *retained_index_get(const struct retained_index *index, struct slice topic)
@@ -226,6 +268,13 @@ void *retained_index_get(const struct retained_index *index, struct slice topic)
     const struct topic_entry *entry = index_find(index, topic_hash(index, topic), topic);
 
     return entry == NULL ? NULL : RCU_READ(entry->message);
+}
+
+int retained_topic_compare(struct slice left, struct slice right)
+{
+    struct topic_key key = {right, {NULL, 0}};
+
+    return topic_compare(left, &key);
 }
 
 void retained_cursor_fini(struct retained_cursor *cursor)
@@ -378,7 +427,7 @@ static struct topic_entry *entry_after(const struct retained_index *index, const
     return NULL;
 }
 
-/* 1, or -ENOMEM. */
+/* To go on at `topic`. 0, or -ENOMEM. */
 static int cursor_set(struct retained_cursor *cursor, struct slice topic)
 {
     uint8_t *copy = malloc(topic.len);
@@ -388,7 +437,21 @@ static int cursor_set(struct retained_cursor *cursor, struct slice topic)
         return -ENOMEM;
     memcpy(copy, topic.data, topic.len);
     *cursor = (struct retained_cursor){copy, topic.len};
-    return 1;
+    return 0;
+}
+
+/* To go on right behind `topic`: the first text that can come there is the topic and a `/`. 0, or -ENOMEM. */
+static int cursor_set_behind(struct retained_cursor *cursor, struct slice topic)
+{
+    uint8_t *copy = malloc(topic.len + 1);
+
+    retained_cursor_fini(cursor);
+    if (copy == NULL)
+        return -ENOMEM;
+    memcpy(copy, topic.data, topic.len);
+    copy[topic.len] = '/';
+    *cursor = (struct retained_cursor){copy, topic.len + 1};
+    return 0;
 }
 
 static int match_exact(const struct retained_index *index, struct slice topic,
@@ -401,8 +464,23 @@ static int match_exact(const struct retained_index *index, struct slice topic,
     return 0;
 }
 
-int retained_index_match(const struct retained_index *index, struct slice filter, struct retained_cursor *cursor,
-                         uint32_t limit, void (*visit)(void *context, struct slice topic, void *message), void *context)
+static bool is_behind(struct slice topic, const struct slice *last)
+{
+    return last != NULL && retained_topic_compare(topic, *last) > 0;
+}
+
+/* Nothing is left up to `last`. 0: nothing behind it can match; 2; -ENOMEM. */
+static int match_at_last(struct slice filter, struct slice last, struct retained_cursor *cursor)
+{
+    if (step_of(last, filter).kind != STEP_END)
+        return cursor_set_behind(cursor, last) < 0 ? -ENOMEM : 2;
+    retained_cursor_fini(cursor);
+    return 0;
+}
+
+int retained_index_match_until(const struct retained_index *index, struct slice filter, const struct slice *last,
+                               struct retained_cursor *cursor, uint32_t limit,
+                               void (*visit)(void *context, struct slice topic, void *message), void *context)
 {
     struct topic_key from = {slice_make(cursor->topic, cursor->len), {NULL, 0}};
     size_t literal_len = filter.len == 0 ? 0 : literal_end(filter, 0);
@@ -413,18 +491,30 @@ int retained_index_match(const struct retained_index *index, struct slice filter
         return match_exact(index, filter, visit, context);
     if (cursor->topic == NULL)
         from.head = slice_make(filter.data, literal_len);
+    if (last != NULL && (last->len == 0 || is_behind(from.head, last)))
+        return 2;
     entry = topic_list_seek(&index->list, &from);
-    for (; entry != NULL && limit > 0; limit--) {
+    for (; entry != NULL && limit > 0 && !is_behind(topic_entry_topic(entry), last); limit--) {
         struct step step = step_of(topic_entry_topic(entry), filter);
 
         if (step.kind == STEP_MATCH)
             visit(context, topic_entry_topic(entry), RCU_READ(entry->message));
+        if (step.kind == STEP_END)
+            last = NULL;
         entry = entry_after(index, entry, &step);
     }
+    if (last != NULL && (entry == NULL || is_behind(topic_entry_topic(entry), last)))
+        return match_at_last(filter, *last, cursor);
     if (entry != NULL)
-        return cursor_set(cursor, topic_entry_topic(entry));
+        return cursor_set(cursor, topic_entry_topic(entry)) < 0 ? -ENOMEM : 1;
     retained_cursor_fini(cursor);
     return 0;
+}
+
+int retained_index_match(const struct retained_index *index, struct slice filter, struct retained_cursor *cursor,
+                         uint32_t limit, void (*visit)(void *context, struct slice topic, void *message), void *context)
+{
+    return retained_index_match_until(index, filter, NULL, cursor, limit, visit, context);
 }
 
 uint64_t retained_index_count(const struct retained_index *index)

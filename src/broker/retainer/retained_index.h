@@ -20,6 +20,7 @@
 #include <stdint.h>
 
 struct retained_index;
+struct topic_entry; /* topic_list_internal.h */
 
 struct retained_options {
     void (*ref)(void *message);                   /* takes a reference */
@@ -43,10 +44,34 @@ MUST_USE int retained_index_set(struct retained_index *index, struct slice topic
 /* Takes the message of `topic` out and returns it: borrowed until the caller's next quiescent state. NULL: there
  * was none. Thread: any, online. */
 void *retained_index_remove(struct retained_index *index, struct slice topic);
-/* As above, but only if it is still `message`: for what has been found expired. Thread: any, online. */
-bool retained_index_remove_if(struct retained_index *index, struct slice topic, const void *message);
 /* Borrowed until the caller's next quiescent state; NULL: there is none. Thread: any, online. */
 void *retained_index_get(const struct retained_index *index, struct slice topic);
+
+/* A topic whose shard is locked, for steps that must not be parted: what stands in memory and what is stored change in the same
+ * order. Nobody else changes a topic of that shard meanwhile; don't lock a second one. */
+struct retained_place {
+    struct slice topic;
+    uint64_t hash;
+    struct topic_entry *entry; /* NULL: no message */
+};
+
+/* Thread: any, online; the functions below with the place locked. */
+void retained_index_lock(struct retained_index *index, struct slice topic, struct retained_place *out_place);
+void retained_index_unlock(struct retained_index *index, const struct retained_place *place);
+/* The message there, borrowed until it is replaced or, later, until the next quiescent state; NULL: none. */
+void *retained_place_message(const struct retained_place *place);
+/* A bit for the caller, false at first; only with a message there. */
+bool retained_place_mark(const struct retained_place *place);
+void retained_place_set_mark(struct retained_place *place, bool mark);
+/* As retained_index_set(). `over_limit`: a new topic is taken in any case. 0, -ENOSPC or -ENOMEM. */
+MUST_USE int retained_place_set(struct retained_index *index, struct retained_place *place, void *message,
+                                bool over_limit);
+/* As retained_index_remove(). */
+void *retained_place_remove(struct retained_index *index, struct retained_place *place);
+
+/* Below, equal to or above 0: `left` comes before, is, or comes after `right` in the order of the topics' levels: bytewise, with `/` before
+ * every other byte. Pure. */
+int retained_topic_compare(struct slice left, struct slice right);
 
 /* Where a match goes on. Belongs to one caller; all zero at the beginning. */
 struct retained_cursor {
@@ -66,6 +91,13 @@ void retained_cursor_fini(struct retained_cursor *cursor);
 MUST_USE int retained_index_match(const struct retained_index *index, struct slice filter,
                                   struct retained_cursor *cursor, uint32_t limit,
                                   void (*visit)(void *context, struct slice topic, void *message), void *context);
+
+/* The same, looking at no topic behind `last` (empty: at none): for an index that is being filled in this order. Returns 2 when nothing is
+ * left up to `last` but something behind it may match; the cursor goes on there. A filter without wildcards is looked up wherever it
+ * stands. Thread: any, online. */
+MUST_USE int retained_index_match_until(const struct retained_index *index, struct slice filter,
+                                        const struct slice *last, struct retained_cursor *cursor, uint32_t limit,
+                                        void (*visit)(void *context, struct slice topic, void *message), void *context);
 
 /* Topics; bytes of the index and (see options) its messages. Thread: any; of the moment. */
 uint64_t retained_index_count(const struct retained_index *index);

@@ -45,6 +45,7 @@ struct topic_entry *topic_entry_new(struct topic_list *list, struct slice topic)
     entry->message = NULL;
     entry->topic_len = (uint16_t)topic.len;
     entry->height = height;
+    entry->mark = false;
     memcpy(&entry->next[height], topic.data, topic.len);
     return entry;
 }

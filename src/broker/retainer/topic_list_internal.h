@@ -11,6 +11,7 @@
 #include "base/compiler.h"
 #include "base/slice.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #define TOPIC_LIST_HEIGHT_MAX 14 /* one in four goes a step higher: good for 4^14 topics */
@@ -19,6 +20,7 @@ struct topic_entry {
     void *message; /* the index's; RCU_READ() */
     uint16_t topic_len;
     uint8_t height;             /* 1..TOPIC_LIST_HEIGHT_MAX */
+    bool mark;                  /* the index's caller's; under the lock of the topic's shard */
     struct topic_entry *next[]; /* `height` of them, then the topic */
 };
 

@@ -24,6 +24,7 @@ struct share_group;
 struct share_member {
     uint16_t destination; /* worker or node */
     _Atomic bool online;  /* its client is connected */
+    _Atomic bool durable; /* what it queues is stored */
     void *subscription;   /* the owner's; opaque here */
 };
 

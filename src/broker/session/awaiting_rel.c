@@ -9,12 +9,19 @@
 
 #define BITMAP_WORDS (65536u / 64u)
 
-void awaiting_rel_fini(struct awaiting_rel *set)
+struct awaiting_rel *awaiting_rel_new(void)
 {
+    return calloc(1, sizeof(struct awaiting_rel));
+}
+
+void awaiting_rel_free(struct awaiting_rel *set)
+{
+    if (set == NULL)
+        return;
     free(set->ids);
     free(set->since_s);
     free(set->bitmap);
-    *set = (struct awaiting_rel){0};
+    free(set);
 }
 
 static bool bit_get(const uint64_t *bitmap, uint16_t id)
@@ -33,6 +40,8 @@ static uint32_t find(const struct awaiting_rel *set, uint16_t packet_id)
 
 bool awaiting_rel_has(const struct awaiting_rel *set, uint16_t packet_id)
 {
+    if (set == NULL)
+        return false;
     if (set->bitmap != NULL)
         return bit_get(set->bitmap, packet_id);
     return find(set, packet_id) < set->count;
@@ -102,7 +111,7 @@ bool awaiting_rel_remove(struct awaiting_rel *set, uint16_t packet_id)
 {
     uint32_t place;
 
-    if (set->bitmap != NULL && !bit_get(set->bitmap, packet_id))
+    if (set == NULL || (set->bitmap != NULL && !bit_get(set->bitmap, packet_id)))
         return false;
     place = find(set, packet_id);
     if (place == set->count)

@@ -25,12 +25,22 @@ struct awaiting_rel {
     uint32_t capacity;
 };
 
-void awaiting_rel_fini(struct awaiting_rel *set);
+/* An empty set. NULL when memory is short. */
+struct awaiting_rel *awaiting_rel_new(void);
+/* NULL is fine. */
+void awaiting_rel_free(struct awaiting_rel *set);
+
+/* NULL is an empty set for these. */
+static inline uint32_t awaiting_rel_count(const struct awaiting_rel *set)
+{
+    return set == NULL ? 0 : set->count;
+}
 bool awaiting_rel_has(const struct awaiting_rel *set, uint16_t packet_id);
-/* Adds an ID that is not there, at `now_s` of the monotonic clock. -ENOMEM. */
-MUST_USE int awaiting_rel_add(struct awaiting_rel *set, uint16_t packet_id, uint32_t now_s);
 /* False when it was not there. */
 bool awaiting_rel_remove(struct awaiting_rel *set, uint16_t packet_id);
+
+/* Adds an ID that is not there, at `now_s` of the monotonic clock. -ENOMEM. */
+MUST_USE int awaiting_rel_add(struct awaiting_rel *set, uint16_t packet_id, uint32_t now_s);
 /* Forgets the IDs that came before `before_s`. Returns how many. */
 uint32_t awaiting_rel_expire(struct awaiting_rel *set, uint32_t before_s);
 

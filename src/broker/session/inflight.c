@@ -10,7 +10,6 @@
 
 #define FIRST_CAPACITY 8
 #define KEPT_CAPACITY 64 /* an empty window that was larger gives its memory back */
-#define PACKET_ID_COUNT 65535u
 
 void inflight_fini(struct inflight *window)
 {
@@ -90,16 +89,23 @@ int inflight_push_take(struct inflight *window, const struct delivery_item *item
         return -ENOSPC;
     if (make_room(window) < 0)
         return -ENOMEM;
-    while (inflight_find(window, packet_id) != NULL)
+    if (item->sequence != 0)
+        packet_id = inflight_packet_id(item->sequence);
+    while (inflight_find(window, packet_id) != NULL) {
+        ASSERT(item->sequence == 0);
         packet_id = packet_id_after(packet_id);
+    }
     struct inflight_entry *entry = inflight_at(window, window->span);
     *entry = (struct inflight_entry){
         .message = item->message,
         .subscription_id = item->subscription_id,
         .sent_ms = (uint32_t)now_ms,
+        .round = LIKELY(item->sequence == 0) ? 0 : (uint32_t)((item->sequence - 1) / PACKET_ID_COUNT),
         .packet_id = packet_id,
         .state = item->qos == 2 ? INFLIGHT_WAIT_PUBREC : INFLIGHT_WAIT_PUBACK,
         .retain = item->retain,
+        .stored = item->sequence != 0,
+        .has_body = item->body != NULL,
     };
     if (window->span > 0 && distance(inflight_at(window, 0)->packet_id, packet_id) <= distance_of_last(window))
         window->disordered = true; /* once round, past the oldest */
@@ -157,6 +163,19 @@ static void emptied(struct inflight *window)
     free(window->entries);
     window->entries = NULL;
     window->capacity = window->head = 0;
+}
+
+struct delivery_item inflight_item(const struct inflight_entry *entry)
+{
+    return (struct delivery_item){
+        .message = entry->message,
+        .body = entry->has_body && entry->message != NULL ? entry->message->body : NULL,
+        .sequence = inflight_sequence(entry),
+        .subscription_id = entry->subscription_id,
+        .qos = entry->state == INFLIGHT_WAIT_PUBACK ? 1 : 2,
+        .retain = entry->retain,
+        .sent = entry->state != INFLIGHT_WAIT_STORE,
+    };
 }
 
 struct message *inflight_remove(struct inflight *window, struct inflight_entry *entry)

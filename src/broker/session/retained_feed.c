@@ -1,11 +1,14 @@
 /*
- * retained_feed: an array of messages read from the front, and the subscriptions whose matching goes on.
+ * retained_feed: an array of messages read from the front, and the subscriptions whose matching goes on: in order, but for those
+ * that wait for the loading, which let the others pass.
  */
 #include "broker/session/retained_feed.h"
 
 #include "base/hash.h"
 #include "base/rcu_table.h"
+#include "broker/retainer/retained_read.h"
 #include "broker/retainer/retainer.h"
+#include "event/worker.h"
 #include "mqtt/message.h"
 #include "mqtt/topic.h"
 
@@ -13,9 +16,10 @@
 #include <stdlib.h>
 
 struct waiting {
-    struct message *message;
+    struct message *message; /* NULL: it could not be read, or there is none any more */
     uint32_t subscription_id;
-    uint8_t qos;
+    uint8_t qos; /* the subscription's */
+    bool upgrade_qos;
 };
 
 struct pending {
@@ -40,13 +44,20 @@ struct retained_feed {
     bool short_of_memory;
     struct pending *pending; /* the first one's matching goes on next */
     struct pending *pending_last;
-    struct rcu_table *index; /* the pending ones by filter: thousands may come in one packet */
+    uint32_t pending_count;
+    uint32_t not_yet_count; /* asked one after the other, and all that they match from here on is still to be loaded */
+    uint64_t load_version;  /* before the first of those was asked */
+    struct retained_waiter waiter; /* for the loading */
+    struct retained_read *read;    /* of the first item, and some behind it; NULL: none */
+    struct worker *worker;         /* where `work` runs; NULL: it was not asked yet */
+    void (*wake)(void *context);   /* when the wait is over; NULL: nobody cares */
+    void *context;                 /* of `wake` */
+    struct work work;              /* calls it in the next turn */
+    struct rcu_table *index;       /* the pending ones by filter: thousands may come in one packet */
 };
 
 static void collect(struct retained_feed *feed, struct message *message, const struct pending *pending)
 {
-    bool lower = pending->upgrade_qos ? message->qos > pending->qos : message->qos < pending->qos;
-
     if (feed->count == feed->capacity) {
         uint32_t capacity = feed->capacity == 0 ? 8 : feed->capacity * 2;
         struct waiting *grown = realloc(feed->items, capacity * sizeof(*grown));
@@ -59,7 +70,8 @@ static void collect(struct retained_feed *feed, struct message *message, const s
     }
     feed->items[feed->count++] = (struct waiting){.message = message_ref(message),
                                                   .subscription_id = pending->subscription_id,
-                                                  .qos = lower ? message->qos : pending->qos};
+                                                  .qos = pending->qos,
+                                                  .upgrade_qos = pending->upgrade_qos};
 }
 
 struct collecting {
@@ -80,9 +92,20 @@ static void pending_free(struct pending *pending)
     free(pending);
 }
 
-static void pending_end(struct retained_feed *feed, struct pending *pending)
+static void pending_append(struct retained_feed *feed, struct pending *pending)
 {
-    rcu_table_remove(feed->index, pending->hash, pending);
+    pending->next = NULL;
+    pending->prev = feed->pending_last;
+    if (feed->pending_last != NULL)
+        feed->pending_last->next = pending;
+    else
+        feed->pending = pending;
+    feed->pending_last = pending;
+    feed->pending_count++;
+}
+
+static void pending_unlink(struct retained_feed *feed, struct pending *pending)
+{
     if (pending->prev != NULL)
         pending->prev->next = pending->next;
     else
@@ -91,7 +114,22 @@ static void pending_end(struct retained_feed *feed, struct pending *pending)
         pending->next->prev = pending->prev;
     else
         feed->pending_last = pending->prev;
+    feed->pending_count--;
+}
+
+static void pending_end(struct retained_feed *feed, struct pending *pending)
+{
+    rcu_table_remove(feed->index, pending->hash, pending);
+    pending_unlink(feed, pending);
     pending_free(pending);
+}
+
+/* What comes next of it is still to be loaded: the others first. */
+static void put_off(struct retained_feed *feed, struct pending *pending)
+{
+    feed->not_yet_count++;
+    pending_unlink(feed, pending);
+    pending_append(feed, pending);
 }
 
 static void rewind_position(struct pending *pending)
@@ -123,12 +161,16 @@ static bool match_slice(struct retained_feed *feed, const struct retained_source
 
     if (!take_budget(source, pending))
         return false;
+    if (feed->not_yet_count == 0)
+        feed->load_version = retained_load_version(source->retainer);
     if (feed->first == feed->count)
         feed->first = feed->count = 0;
     more = retainer_match_slice(source->retainer, slice_make(pending->filter, pending->filter_len), &pending->position,
                                 RETAINED_FEED_SLICE, source->now_ms, on_match, &collecting);
     feed->short_of_memory |= more < 0;
-    if (more <= 0 && pending->repeat) {
+    if (more == RETAINER_NOT_YET)
+        put_off(feed, pending);
+    else if (more <= 0 && pending->repeat) {
         pending->repeat = false;
         rewind_position(pending);
     } else if (more <= 0) {
@@ -166,12 +208,42 @@ static struct pending *pending_new(const struct retained_request *request)
     return pending;
 }
 
+static void on_work(struct worker *worker, struct work *work)
+{
+    const struct retained_feed *feed = CONTAINER_OF(work, struct retained_feed, work);
+
+    (void)worker;
+    feed->wake(feed->context);
+}
+
+void retained_feed_go_on_later(struct retained_feed *feed)
+{
+    worker_run_later(feed->worker, &feed->work);
+}
+
+static void wake_session(struct retained_feed *feed)
+{
+    if (feed->wake != NULL)
+        retained_feed_go_on_later(feed);
+}
+
+static void on_loaded(struct worker *worker, struct retained_waiter *waiter)
+{
+    struct retained_feed *feed = CONTAINER_OF(waiter, struct retained_feed, waiter);
+
+    (void)worker;
+    feed->not_yet_count = 0;
+    wake_session(feed);
+}
+
 static struct retained_feed *feed_new(void)
 {
     struct retained_feed *feed = calloc(1, sizeof(*feed));
 
     if (feed == NULL)
         return NULL;
+    retained_waiter_init(&feed->waiter, on_loaded);
+    feed->work.run = on_work;
     feed->index = rcu_table_new(1, pending_hash, NULL);
     if (feed->index == NULL) {
         free(feed);
@@ -202,12 +274,8 @@ int retained_feed_add(struct retained_feed **feed, const struct retained_source 
         waiting->qos = request->qos;
         return 0;
     }
-    pending->prev = list->pending_last;
-    if (list->pending_last != NULL)
-        list->pending_last->next = pending;
-    else
-        list->pending = pending;
-    list->pending_last = pending;
+    pending_append(list, pending);
+    list->not_yet_count = 0;
     if (list->pending == pending && list->count - list->first < RETAINED_FEED_SLICE)
         match_slice(list, source); /* else in a later turn */
     return list->short_of_memory ? -ENOMEM : 0;
@@ -221,21 +289,104 @@ void retained_feed_cancel(struct retained_feed *feed, struct slice filter)
         pending_end(feed, pending);
 }
 
+/* Puts what was read in the place of what it stood for. The first item has not left meanwhile. */
+static void on_read(struct worker *worker, void *context, struct retained_read *read)
+{
+    struct retained_feed *feed = context;
+    uint32_t item = feed->first;
+
+    (void)worker;
+    feed->read = NULL;
+    for (uint32_t i = 0; i < retained_read_count(read); i++) {
+        struct message *wanted = retained_read_wanted(read, i);
+        while (feed->items[item].message != wanted)
+            item++;
+        message_unref(wanted); /* the item's; the read has its own */
+        feed->items[item++].message = retained_read_steal(read, i);
+    }
+    wake_session(feed);
+}
+
+/* Has the first item read that is on disk only, and those behind it. */
+static void begin_read(struct retained_feed *feed, const struct retained_source *source)
+{
+    struct message *wanted[RETAINED_READ_COUNT_MAX];
+    uint32_t count = 0;
+
+    for (uint32_t i = feed->first; i < feed->count && count < RETAINED_READ_COUNT_MAX; i++) {
+        struct message *message = feed->items[i].message;
+        if (message != NULL && retained_is_on_disk(message))
+            wanted[count++] = message;
+    }
+    feed->read = retained_read_start(source->retainer, source->worker, wanted, count, on_read, feed);
+    if (feed->read == NULL) /* without memory for it, this one is left out */
+        feed->items[feed->first].message = message_unref(feed->items[feed->first].message);
+}
+
+/* Finds the item to send next. False: none now. */
+static bool find_first(struct retained_feed *feed, const struct retained_source *source)
+{
+    while (feed->first < feed->count || feed->pending != NULL) {
+        if (feed->first == feed->count && feed->not_yet_count >= feed->pending_count) {
+            if (retained_wait(source->retainer, source->worker, &feed->waiter, feed->load_version))
+                return false;
+            feed->not_yet_count = 0;
+        }
+        if (feed->first == feed->count && !match_slice(feed, source))
+            return false;
+        if (feed->first == feed->count)
+            continue; /* many filters match nothing */
+        struct message *message = feed->items[feed->first].message;
+        if (message == NULL) {
+            feed->first++;
+            continue;
+        }
+        if (LIKELY(!retained_is_on_disk(message)))
+            return true;
+        if (feed->read == NULL)
+            begin_read(feed, source);
+        if (feed->read != NULL)
+            return false;
+    }
+    return false;
+}
+
 bool retained_feed_peek(struct retained_feed *feed, const struct retained_source *source,
                         struct delivery_item *out_item)
 {
-    while (feed->first == feed->count && feed->pending != NULL && match_slice(feed, source))
-        continue; /* many filters match nothing */
-    if (feed->first == feed->count)
+    feed->worker = source->worker;
+    feed->wake = source->wake;
+    feed->context = source->context;
+    if (!find_first(feed, source))
         return false;
     const struct waiting *waiting = &feed->items[feed->first];
+    const struct message *message = waiting->message;
+    bool lower = waiting->upgrade_qos ? message->qos > waiting->qos : message->qos < waiting->qos;
     *out_item = (struct delivery_item){
         .message = waiting->message,
         .subscription_id = waiting->subscription_id,
-        .qos = waiting->qos,
+        .qos = lower ? message->qos : waiting->qos,
         .retain = true,
+        .copy = true,
     };
     return true;
+}
+
+bool retained_feed_waits(const struct retained_feed *feed)
+{
+    return feed->read != NULL || !list_empty(&feed->waiter.list);
+}
+
+void retained_feed_stop(struct retained_feed *feed)
+{
+    if (feed == NULL)
+        return;
+    retained_read_cancel(feed->read);
+    feed->read = NULL;
+    retained_wait_cancel(&feed->waiter);
+    feed->wake = NULL;
+    if (feed->work.queued)
+        worker_run_cancel(feed->worker, &feed->work);
 }
 
 void retained_feed_pop(struct retained_feed *feed)
@@ -264,6 +415,7 @@ void retained_feed_free(struct retained_feed *feed)
 {
     if (feed == NULL)
         return;
+    retained_feed_stop(feed);
     for (uint32_t i = feed->first; i < feed->count; i++)
         message_unref(feed->items[i].message);
     while (feed->pending != NULL) {

@@ -12,12 +12,18 @@
 #include "base/metrics.h"
 #include "base/rcu.h"
 #include "broker/session/absence.h"
+#include "broker/session/durable.h"
+#include "broker/session/queue_load.h"
+#include "broker/session/redispatch.h"
 #include "broker/session/retained_feed.h"
 #include "broker/session/session_host.h"
 #include "broker/session/session_internal.h"
 #include "broker/session/subscription.h"
 #include "broker/zone.h"
+#include "hook/events.h"
+#include "hook/hook.h"
 #include "mqtt/message.h"
+#include "store/store.h"
 
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -35,18 +41,50 @@ static bool is_persistent(const struct session *session)
     return session->expiry_interval_s > 0;
 }
 
-void session_publish_will(struct session *session)
+/* The disk fails, and all that may wait for it does. */
+static bool store_is_stuck(const struct session_host *host)
+{
+    return host->store != NULL && store_state(host->store) != STORE_OPEN && store_congested(host->store);
+}
+
+/* Nobody can be refused here: what a stuck store could not take goes out at QoS 0,
+ * which nothing is stored for. */
+static void publish_will_take(struct session *session, struct message *will)
+{
+    struct session_host *host = session->host;
+
+    will->created_ms = now_of(session); /* nobody else has seen it yet */
+    if (will->qos > 0 && UNLIKELY(store_is_stuck(host))) {
+        log_client_limited(LOG_LEVEL_WARNING, session_client_id(session), NULL,
+                           "[Session] the will cannot be stored anywhere, publishing it at QoS 0");
+        will->qos = 0;
+    }
+    host->ops->publish(host, will);
+    message_unref(will);
+}
+
+static struct message *take_will(struct session *session)
 {
     struct message *will = session->will;
 
     session->will = NULL;
+    return will;
+}
+
+void session_publish_will(struct session *session)
+{
+    struct message *will = take_will(session);
+
     if (session->absence != NULL)
         session->absence->will_at_ms = UINT64_MAX;
     if (will == NULL)
         return;
-    will->created_ms = now_of(session); /* nobody else has seen it yet */
-    session->host->ops->publish(session->host, will);
-    message_unref(will);
+    bool stored = session_is_durable(session) && !session->ended, settled = will->qos > 0;
+    if (stored && !settled)
+        durable_write_session(session);
+    publish_will_take(session, will);
+    if (stored && settled)
+        durable_write_session_settled(session);
 }
 
 static void start_detached_timer(struct session *session)
@@ -82,6 +120,11 @@ static void on_due(struct timer *timer, uint64_t now_ms)
 uint64_t session_hash_of(struct slice client_id)
 {
     return hash_text(client_id);
+}
+
+bool session_matches(const void *element, const void *key)
+{
+    return slice_equal(session_client_id(element), *(const struct slice *)key);
 }
 
 struct session *session_new(struct session_host *host, struct slice client_id, const struct zone *zone)
@@ -125,6 +168,10 @@ void session_attach(struct session *session, const struct session_attach_options
     session_set_expiry(session, options->expiry_interval_s);
     session->link = options->link;
     options->link->session = session;
+    if (session_is_durable(session))
+        durable_on_attached(session);
+    else
+        durable_begin(session);
     subscriptions_set_online(session, true);
 }
 
@@ -145,6 +192,7 @@ static void keep_limit(struct session_host *host)
 void session_detach(struct session *session, bool drop_will)
 {
     uint64_t now_ms = now_of(session);
+    struct message *will_now = NULL;
 
     if (session->link != NULL)
         session->link->session = NULL;
@@ -161,11 +209,22 @@ void session_detach(struct session *session, bool drop_will)
         session_end(session, "enomem");
         return;
     }
+    bool now = session->will != NULL && session->will_delay_s == 0;
+    bool settled = now && session->will->qos > 0 && session_is_durable(session);
+    if (now && !settled)
+        will_now = take_will(session);
+    if (session_is_durable(session))
+        durable_on_left(session);
+    session_flow_trim(session);
+    if (settled) /* stored until others have it */
+        will_now = take_will(session);
     if (session->expiry_interval_s != UINT32_MAX)
         session->absence->expires_at_ms = now_ms + (uint64_t)session->expiry_interval_s * 1000;
-    if (session->will != NULL && session->will_delay_s == 0)
-        session_publish_will(session);
-    else if (session->will != NULL)
+    if (will_now != NULL)
+        publish_will_take(session, will_now);
+    if (settled)
+        durable_write_session_settled(session);
+    if (session->will != NULL)
         session->absence->will_at_ms = now_ms + (uint64_t)session->will_delay_s * 1000;
     start_detached_timer(session);
     keep_limit(session->host);
@@ -174,22 +233,6 @@ void session_detach(struct session *session, bool drop_will)
 static void free_session(void *object)
 {
     free(object);
-}
-
-/* The shared subscriptions of a session whose queue may hold messages for them, as far as memory allows. */
-static struct shared_targets find_shared(const struct session *session)
-{
-    struct shared_targets targets = {0};
-
-    if (!session->has_shared || session->flow == NULL || session->flow->mqueue.count == 0)
-        return targets;
-    targets.items = malloc(session->subscriptions.count * sizeof(*targets.items) + 1);
-    for (uint32_t i = 0; i < session->subscriptions.count && targets.items != NULL; i++) {
-        const struct subscription *subscription = pointer_list_get(&session->subscriptions, i);
-        if (subscription->is_shared)
-            targets.items[targets.count++] = subscription->shared;
-    }
-    return targets;
 }
 
 /* Ends up to `most` subscriptions. How many. */
@@ -202,23 +245,40 @@ static uint32_t drop_subscriptions(struct session *session, uint32_t most)
     return count;
 }
 
-/* Hands queued shared messages on and frees the rest. Returns what is left of the retained messages, or NULL. */
-static struct retained_feed *drop_flow(struct session *session, const struct shared_targets *targets)
+/* Frees what it sent and was to send, but what is stored: its rows are deleted before. Returns what is left of the retained messages,
+ * or NULL. */
+static struct retained_feed *drop_flow(struct session *session)
 {
     struct session_flow *flow = session->flow;
     struct retained_feed *feed = NULL;
 
     if (flow != NULL) {
         feed = flow->retained;
-        session_redispatch_shared(session, targets);
+        retained_feed_stop(feed);
+        flow->retained = NULL;
+        if (session_is_durable(session))
+            return feed;
         inflight_fini(&flow->inflight);
         mqueue_fini(&flow->mqueue);
-        awaiting_rel_fini(&flow->awaiting_rel);
-        worker_run_cancel(session->host->worker, &flow->work);
+        awaiting_rel_free(flow->awaiting_rel);
         free(flow);
     }
     session->flow = NULL;
     return feed;
+}
+
+/* Up to `most` of the rows of an ended session that is durable. How many; then it is not durable any more, and its flow is gone. */
+static uint32_t drop_stored(struct session *session, uint32_t most)
+{
+    uint32_t count = 0;
+
+    if (session_is_durable(session))
+        count = durable_take_down(session, most);
+    if (count < most) {
+        durable_end(session);
+        drop_flow(session);
+    }
+    return count;
 }
 
 /* Takes down up to `most` subscriptions, and filters that wait for retained messages, of ended sessions. */
@@ -229,6 +289,8 @@ static void take_down(struct session_host *host, uint32_t most)
         most -= drop_subscriptions(session, most);
         if (session->ending_feed != NULL)
             most -= retained_feed_drop(session->ending_feed, most);
+        if (most > 0)
+            most -= drop_stored(session, most);
         if (most == 0)
             return; /* perhaps nothing is left of it, as the next turn finds out */
         retained_feed_free(session->ending_feed);
@@ -248,7 +310,7 @@ static void run_take_down(struct worker *worker, struct work *work)
         worker_run_later(worker, work);
 }
 
-static void take_down_later(struct session *session, struct retained_feed *feed)
+void session_take_down_later(struct session *session, struct retained_feed *feed)
 {
     struct session_host *host = session->host;
 
@@ -265,36 +327,70 @@ static void take_down_later(struct session *session, struct retained_feed *feed)
 
 void session_host_finish(struct session_host *host)
 {
+    redispatch_finish(host);
     while (host->ending != NULL)
         take_down(host, UINT32_MAX);
     worker_run_cancel(host->worker, &host->ending_work);
+    worker_run_cancel(host->worker, &host->durable.waiting_work);
+    queue_load_finish(host);
+    durable_host_fini(&host->durable);
+}
+
+static uint32_t stored_count(const struct session *session)
+{
+    const struct session_flow *flow = session->flow;
+
+    if (flow == NULL || !session_is_durable(session))
+        return 0;
+    return flow->mqueue.count + flow->inflight.count + awaiting_rel_count(flow->awaiting_rel);
 }
 
 /* Subscriptions, queues and what is in flight. True when the memory of the session may go. */
 static bool drop_contents(struct session *session)
 {
-    struct shared_targets targets = find_shared(session);
-    bool at_once = session->subscriptions.count <= END_AT_ONCE_MAX;
+    struct redispatch *redispatch = redispatch_new(session);
+    bool few = session->subscriptions.count <= END_AT_ONCE_MAX;
     struct retained_feed *feed;
+    bool at_once;
 
-    if (at_once)
+    if (few)
         drop_subscriptions(session, END_AT_ONCE_MAX);
-    feed = drop_flow(session, &targets);
-    free(targets.items);
+    bool handed_on = redispatch == NULL || redispatch_at_once(session, redispatch);
+    at_once = few && handed_on && stored_count(session) < END_AT_ONCE_MAX;
+    feed = drop_flow(session);
+    bool settled = redispatch != NULL || (session->will != NULL && session->will->qos > 0);
     session_publish_will(session); /* not to the session itself */
-    if (at_once)
+    if (!handed_on) {
+        durable_write_session(session);
+        redispatch_begin_take(session, redispatch, feed);
+        return false;
+    }
+    redispatch_free(redispatch);
+    if (session_is_durable(session) && settled)
+        durable_delete_session_settled(session);
+    else if (session_is_durable(session))
+        durable_delete_session(session);
+    if (at_once) {
+        drop_stored(session, END_AT_ONCE_MAX);
         retained_feed_free(feed);
-    else
-        take_down_later(session, feed);
+    } else {
+        session_take_down_later(session, feed);
+    }
     return at_once;
 }
 
-void session_end(struct session *session, const char *reason)
+/* Its memory is there until the next grace period. */
+static void tell_terminated(const struct session *session, const char *reason)
+{
+    struct hook_session_terminated event = {.client_id = session_client_id(session), .reason = reason};
+
+    (void)hook_call(HOOK_SESSION_TERMINATED, &event);
+}
+
+static void end(struct session *session, const char *reason)
 {
     struct session_host *host = session->host;
 
-    if (session->ended)
-        return;
     session->ended = true;
     if (session->link != NULL)
         session->link->session = NULL;
@@ -307,8 +403,36 @@ void session_end(struct session *session, const char *reason)
     subscriptions_set_online(session, false);
     log_client(LOG_LEVEL_DEBUG, session_client_id(session), NULL, "[Session] ended: %s", reason);
     session_set_expiry(session, 0);
+    if (session_is_durable(session))
+        durable_on_ended(session);
     atomic_fetch_sub_explicit(&host->session_count, 1, memory_order_relaxed);
     stat_add(STAT_SESSIONS, -1);
     if (drop_contents(session))
         rcu_retire(session, free_session);
+}
+
+void session_end(struct session *session, const char *reason)
+{
+    bool was_there = session->registered;
+
+    if (session->ended)
+        return;
+    end(session, reason);
+    if (was_there && hook_any(HOOK_SESSION_TERMINATED))
+        tell_terminated(session, reason);
+}
+
+void session_suspend(struct session *session)
+{
+    if (session_is_durable(session) && !session->ended) {
+        if (session->link != NULL) {
+            session->link->session = NULL;
+            session->link = NULL;
+            durable_on_left(session);
+        }
+        session->will = message_unref(session->will); /* it is stored, and its time may still come */
+        durable_drop_memory(session);
+    }
+    if (!session->ended)
+        end(session, "shutdown");
 }

@@ -23,8 +23,10 @@
 #include "broker/session/awaiting_rel.h"
 #include "broker/session/inflight.h"
 #include "broker/session/mqueue.h"
-#include "event/worker.h"
+#include "event/timer_wheel.h"
 #include "mqtt/packet.h"
+
+#include <assert.h>
 
 struct session;
 struct session_host;
@@ -45,7 +47,7 @@ struct session_link;
 
 enum session_write { SESSION_WRITTEN, SESSION_TOO_LARGE, SESSION_WRITE_FAILED };
 
-/* What a connection offers to its session. None of these may end the connection or the session before they
+/* What connections offer to their sessions (session_host.link_ops). None of these may end the connection or the session before they
  * return. */
 struct session_link_ops {
     enum session_write (*publish)(struct session_link *link, const struct session_publish *publish);
@@ -54,16 +56,19 @@ struct session_link_ops {
     bool (*writable)(struct session_link *link);
     /* The client is over force_shutdown_policy: close it in a later turn. */
     void (*overload)(struct session_link *link);
+    /* Its user name; data NULL: none. */
+    struct slice (*user_name)(struct session_link *link);
     /* The session was taken over, discarded or ended: close with this reason. */
     void (*close)(struct session_link *link, enum reason_code code, const char *reason);
 };
 
 struct session_link {
-    const struct session_link_ops *ops;
     struct session *session; /* NULL: none */
 };
 
 struct absence;
+struct durable;    /* durable.h */
+struct redispatch; /* redispatch.h */
 struct retained_feed;
 struct retained_request;
 
@@ -71,15 +76,16 @@ struct retained_request;
 struct session_flow {
     struct inflight inflight;
     struct mqueue mqueue;
-    struct awaiting_rel awaiting_rel;
-    struct retained_feed *retained; /* retained messages still to be sent; NULL: none */
-    struct work work;               /* goes on sending in the next turn */
+    struct awaiting_rel *awaiting_rel; /* NULL: none since the flow was made */
+    struct retained_feed *retained;    /* retained messages still to be sent; NULL: none */
     struct session *session;
     uint32_t resend_left;   /* places at the end of the window not yet looked at after a reconnect */
     uint32_t resent_count;  /* of them, sent and not acknowledged, while some are left */
-    uint64_t enqueue_count; /* messages put into the queue */
-    uint64_t drop_count;    /* messages pushed out of the queue */
+    uint32_t enqueue_count; /* messages put into the queue; goes round */
+    uint32_t drop_count;    /* messages pushed out of the queue; goes round */
 };
+static_assert(sizeof(struct session_flow) <= 112,
+              "each absent session with messages has one: a size class of the allocator");
 
 struct session {
     struct session_link *link; /* NULL: nobody is connected */
@@ -88,10 +94,12 @@ struct session {
     struct pointer_list subscriptions; /* struct subscription */
     struct session_flow *flow;         /* NULL: not needed yet */
     struct message *will;              /* NULL: none */
+    struct durable *durable;           /* NULL: nothing of it is stored */
     struct timer timer;                /* attached: session_tick(); detached: the next deadline of the absence */
     union {
-        struct absence *absence;     /* NULL: somebody is connected, or is about to be */
-        struct session *ending_next; /* in the host's list, once ended */
+        struct absence *absence;       /* NULL: somebody is connected, or is about to be */
+        struct session *ending_next;   /* in the host's list, once ended */
+        struct redispatch *redispatch; /* once ended, before that: what goes to others is being read */
     };
     union {
         uint64_t deliver_count;            /* messages handed to the connection, also again */
@@ -116,6 +124,12 @@ static inline struct slice session_client_id(const struct session *session)
     return slice_make(session->client_id, session->client_id_len);
 }
 
+/* Is it stored, so that it outlives the process? */
+static inline bool session_is_durable(const struct session *session)
+{
+    return session->durable != NULL;
+}
+
 /* What a connection brings when it opens or resumes a session. */
 struct session_attach_options {
     struct session_link *link;
@@ -129,6 +143,9 @@ struct session_attach_options {
 
 /* The hash by which the registry finds a client ID. Thread: any. */
 uint64_t session_hash_of(struct slice client_id);
+
+/* For rcu_table: has this session (`element`) the client ID at which `key` (struct slice) points? Thread: any, online. */
+bool session_matches(const void *element, const void *key);
 
 /* A new session without a connection, not registered. NULL when memory is short. */
 struct session *session_new(struct session_host *host, struct slice client_id, const struct zone *zone);
@@ -169,15 +186,26 @@ static inline void session_on_writable(struct session *session)
     session_drain(session);
 }
 
+/* The message sent at that QoS with that packet ID, if neither PUBACK nor PUBREC has come. NULL: none. Valid until the next acknowledgement. */
+const struct message *session_sent_message(struct session *session, uint16_t packet_id, uint8_t qos);
+
 /* Acknowledgements from the client. 0, -ENOENT (unknown packet ID), -EPROTO (it waits for another kind). */
 int session_on_puback(struct session *session, uint16_t packet_id);
 int session_on_pubrec(struct session *session, uint16_t packet_id, enum reason_code code);
 int session_on_pubcomp(struct session *session, uint16_t packet_id);
 
-enum session_qos2 { SESSION_QOS2_NEW, SESSION_QOS2_DUPLICATE, SESSION_QOS2_FULL, SESSION_QOS2_NO_MEMORY };
+enum session_qos2 {
+    SESSION_QOS2_NEW,
+    SESSION_QOS2_DUPLICATE,
+    SESSION_QOS2_FULL,
+    SESSION_QOS2_UNSTORED, /* the session is durable, and the store cannot take the ID now (store_state()) */
+    SESSION_QOS2_NO_MEMORY
+};
 /* A QoS 2 PUBLISH came: SESSION_QOS2_NEW registers its ID. */
 enum session_qos2 session_on_publish_qos2(struct session *session, uint16_t packet_id);
-/* The ID was not released in the end (the message was refused). */
+/* Does it wait for PUBREL? */
+bool session_awaits_rel(const struct session *session, uint16_t packet_id);
+/* The message was refused before session_store_awaiting_rel(): its ID is free again, and nothing is written. */
 void session_forget_qos2(struct session *session, uint16_t packet_id);
 /* PUBREL. False: unknown packet ID. */
 bool session_on_pubrel(struct session *session, uint16_t packet_id);
@@ -187,7 +215,23 @@ MUST_USE int session_push_retained(struct session *session, const struct retaine
 /* The subscription with this filter ended: no more of its retained messages are queued [MQTT-3.10.4-2]. */
 void session_cancel_retained(struct session *session, struct slice filter);
 
-/* Sets when the session ends after its connection (a v5 DISCONNECT may change it). */
+/* Durable: the packet ID of a QoS 2 PUBLISH goes into the worker's open batch, together with what makes it heard. Else
+ * nothing. session_on_pubrel() takes it out again. */
+void session_store_awaiting_rel(struct session *session, uint16_t packet_id);
+
+/* All of this worker's batches up to `number` are on disk (store_committed()): entries that wait for that go on, and messages that nobody
+ * will want soon leave the memory. */
+void session_host_on_committed(struct session_host *host, uint64_t number);
+
+/* The store_state of some QoS 2 message has changed: sessions that wait for one go on. */
+void session_host_on_stored(struct session_host *host);
+
+/* The process ends: the session's memory goes, and what is stored of it stays. One that is not durable ends. Thread: control, after the workers
+ * have stopped. */
+void session_suspend(struct session *session);
+
+/* Sets when the session ends after its connection (a v5 DISCONNECT may change it). It is stored by session_detach(), which
+ * follows in the same turn. */
 void session_set_expiry(struct session *session, uint32_t expiry_interval_s);
 
 #endif

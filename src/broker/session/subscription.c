@@ -10,8 +10,11 @@
 #include "base/metrics.h"
 #include "base/rcu.h"
 #include "broker/session/session.h"
+#include "broker/session/session_internal.h"
+#include "broker/session/session_record.h"
 #include "broker/zone.h"
 #include "event/mailbox.h"
+#include "hook/hook.h"
 #include "mqtt/message.h"
 
 #include <errno.h>
@@ -177,6 +180,8 @@ static int join_list(struct session *session, struct subscription *subscription,
     }
     subscription->list = list;
     subscription->list_index = list->subscribers.count - 1;
+    if (session_is_durable(session))
+        atomic_fetch_add_explicit(&list->durable_count, 1, memory_order_relaxed);
     stat_add(STAT_SUBSCRIBERS, 1);
     return 0;
 }
@@ -240,10 +245,12 @@ static int join_group(struct session *session, struct subscription *subscription
     memcpy(target->text, filter->group.data, filter->group.len);
     memcpy(target->text + filter->group.len, filter->filter.data, filter->filter.len);
     target->number = next_share_number(host);
+    target->share_hash = queue_share_hash(filter);
     target->subscription = subscription;
     target->member.destination = (uint16_t)worker_index(host->worker);
     target->member.subscription = target;
     atomic_init(&target->member.online, session->link != NULL);
+    atomic_init(&target->member.durable, session_is_durable(session));
     target->members = join_members(host, subscription, filter);
     if (target->members == NULL) {
         free(target);
@@ -279,6 +286,8 @@ int subscription_add(struct session *session, const struct mqtt_shared_filter *f
     *out_is_new = subscription == NULL;
     if (subscription != NULL) {
         set_options(subscription, options, subscription_id);
+        if (session_is_durable(session))
+            durable_put_subscription(subscription);
         return 0;
     }
     subscription = calloc(1, sizeof(*subscription));
@@ -299,6 +308,8 @@ int subscription_add(struct session *session, const struct mqtt_shared_filter *f
         free(subscription);
         return err;
     }
+    if (session_is_durable(session))
+        durable_put_subscription(subscription);
     stat_add(STAT_SUBSCRIPTIONS, 1);
     stat_add(STAT_SUBOPTIONS, 1);
     return 0;
@@ -324,6 +335,8 @@ static void leave_list(struct session_host *host, struct subscription *subscript
 
     if (moved != NULL)
         moved->list_index = subscription->list_index;
+    if (session_is_durable(subscription->session))
+        atomic_fetch_sub_explicit(&list->durable_count, 1, memory_order_relaxed);
     if (list->subscribers.count == 0)
         list_end(host, list);
     stat_add(STAT_SUBSCRIBERS, -1);
@@ -336,6 +349,8 @@ void subscription_remove(struct subscription *subscription)
 
     if (moved != NULL)
         moved->session_index = subscription->session_index;
+    if (session_is_durable(session))
+        durable_delete_subscription(subscription);
     if (subscription->is_shared)
         leave_group(session->host, subscription);
     else
@@ -354,13 +369,43 @@ void subscriptions_set_online(struct session *session, bool online)
     }
 }
 
+void subscriptions_set_durable(struct session *session, bool durable)
+{
+    for (uint32_t i = 0; i < session->subscriptions.count; i++) {
+        struct subscription *subscription = pointer_list_get(&session->subscriptions, i);
+        if (subscription->is_shared)
+            atomic_store_explicit(&subscription->shared->member.durable, durable, memory_order_relaxed);
+        else
+            atomic_fetch_add_explicit(&subscription->list->durable_count, durable ? 1u : UINT32_MAX,
+                                      memory_order_relaxed);
+    }
+}
+
+uint32_t subscriptions_share_hash(const struct session *session, uint32_t share_number)
+{
+    for (uint32_t i = 0; i < session->subscriptions.count; i++) {
+        const struct subscription *subscription = pointer_list_get(&session->subscriptions, i);
+        if (subscription->is_shared && subscription->shared->number == share_number)
+            return subscription->shared->share_hash;
+    }
+    return 0;
+}
+
+/* No Local: the publisher's own connection does not get it. */
+static void drop_own(struct session *session, const struct message *message)
+{
+    metric_add(METRIC_MESSAGES_DROPPED_NO_LOCAL, 1);
+    if (UNLIKELY(hook_any(HOOK_MESSAGE_DROPPED)))
+        session_tell_dropped(session, message, "no_local");
+}
+
 static inline void deliver(struct subscription *subscription, struct message *message)
 {
     struct session *session = subscription->session;
     const struct zone_session *settings = &session->zone->session;
 
     if (subscription->no_local && slice_equal(message_client_id(message), session_client_id(session))) {
-        metric_add(METRIC_MESSAGES_DROPPED_NO_LOCAL, 1);
+        drop_own(session, message);
         return;
     }
     bool lower = settings->upgrade_qos ? message->qos > subscription->qos : message->qos < subscription->qos;
@@ -370,6 +415,8 @@ static inline void deliver(struct subscription *subscription, struct message *me
         .qos = lower ? message->qos : subscription->qos,
         .retain = subscription->retain_as_published && message->retain,
         .share_number = subscription->is_shared ? subscription->shared->number : 0,
+        .share_hash = subscription->is_shared ? subscription->shared->share_hash : 0,
+        .copy = session->host->copy_bodies,
     };
     session_deliver(session, &item);
 }

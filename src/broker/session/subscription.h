@@ -20,6 +20,7 @@ struct session;
 /* Of a filter; or of a shared group on a filter, for looking subscriptions up: its text is then group, zero, filter. */
 struct subscriber_list {
     struct pointer_list subscribers; /* struct subscription */
+    _Atomic uint32_t durable_count;  /* of durable sessions among them; read by any publisher's worker */
     uint16_t filter_len;
     uint8_t filter[];
 };
@@ -33,6 +34,7 @@ struct shared_target {
     struct subscription *subscription; /* NULL: it has ended */
     struct subscriber_list *members;   /* this worker's members of the group; not known to the router */
     uint32_t number;                   /* what tells it from the worker's other ones in a queue; not 0 */
+    uint32_t share_hash;               /* the same in the store: queue_share_hash() */
     uint16_t name_len;
     uint16_t filter_len;
     uint8_t text[]; /* group name and filter: a delivery may come after the group has gone */
@@ -74,6 +76,12 @@ bool shared_target_ended(struct shared_target *target);
 
 /* Tells pickers whether the session's client is connected. */
 void subscriptions_set_online(struct session *session, bool online);
+
+/* The session has become durable, or is so no more: publishers see it in lists and groups. */
+void subscriptions_set_durable(struct session *session, bool durable);
+
+/* The share hash of the session's shared subscription with this number; 0: it has left. Takes time in proportion to its subscriptions. */
+uint32_t subscriptions_share_hash(const struct session *session, uint32_t share_number);
 
 /* A message for all subscribers of a list. Borrows the reference. */
 void subscriber_list_deliver(struct session_host *host, struct subscriber_list *list, struct message *message);

@@ -7,7 +7,9 @@ checking the tests of the standard against a second broker.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import functools
 import os
 import random
 import shutil
@@ -61,13 +63,27 @@ def free_port() -> int:
             return port
 
 
-class Broker:
-    """One running broker. `settings` are added to SETTINGS; None takes a key away."""
+@functools.cache
+def _store_template() -> Path:
+    """The store of a broker that has started and stopped once: RocksDB takes longer to make one than all else of a start."""
+    made = Broker(from_template=False)
+    made.start().stop()
+    store = Path(tempfile.mkdtemp(prefix="emqc-store-"))
+    atexit.register(shutil.rmtree, store, ignore_errors=True)
+    shutil.copytree(made.directory / "data" / "store", store, dirs_exist_ok=True)
+    made.remove()
+    return store
 
-    def __init__(self, settings: dict | None = None, directory: Path | None = None):
+
+class Broker:
+    """One running broker. `settings` are added to SETTINGS; None takes a key away. A new one begins with a store that another
+    one has made, unless `from_template` is False."""
+
+    def __init__(self, settings: dict | None = None, directory: Path | None = None, from_template: bool = True):
         self.settings = {**SETTINGS, **(settings or {})}
         self.directory = directory or Path(tempfile.mkdtemp(prefix="emqc-test-"))
         self._own_directory = directory is None
+        self._from_template = from_template
         self.port = 0
         self.process: subprocess.Popen | None = None
         self.stdout = self.directory / "stdout"
@@ -97,6 +113,9 @@ class Broker:
     def _prepare_emqc(self):
         for name in ("etc", "data", "log"):
             (self.directory / name).mkdir(exist_ok=True)
+        store = self.directory / "data" / "store"
+        if self._from_template and not store.exists():
+            shutil.copytree(_store_template(), store)
         lines = {
             "node.data_dir": str(self.directory / "data"),
             "log.dir": str(self.directory / "log"),
@@ -105,10 +124,26 @@ class Broker:
         }
         text = "".join(f"{key} = {value}\n" for key, value in lines.items() if value is not None)
         (self.directory / "etc" / "emqx.conf").write_text(text)
+        self._link_plugins()
         environment = {key: value for key, value in os.environ.items() if not key.startswith("EMQX_")}
         environment["EMQX_ROOT"] = str(self.directory)
         environment.setdefault("TSAN_OPTIONS", "exitcode=66")
         return [str(BINARY), "foreground"], environment
+
+    def _link_plugins(self):
+        """The node's lib/: what was built beside the program, in a release tree or a build directory."""
+        library = self.directory / "lib"
+        library.mkdir(exist_ok=True)
+        for item in [*BINARY.parents[1].glob("lib/*.so"), *BINARY.parents[2].glob("plugins/*/*.so")]:
+            if not (library / item.name).exists():
+                (library / item.name).symlink_to(item)
+
+    def plugin_conf(self, name: str, settings: dict) -> Path:
+        """Writes the plugin's settings, for its next load or reload."""
+        path = self.directory / "etc" / "plugins" / f"{name}.conf"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("".join(f"{key} = {value}\n" for key, value in settings.items()))
+        return path
 
     def _prepare_mosquitto(self):
         lines = [f"listener {self.port} 127.0.0.1", "allow_anonymous true", "set_tcp_nodelay true"]
@@ -165,6 +200,20 @@ class Broker:
     def remove(self):
         if self._own_directory:
             shutil.rmtree(self.directory, ignore_errors=True)
+
+    def await_store(self):
+        """Returns when all that the workers have handed to the store is written."""
+        deadline = time.monotonic() + DEADLINE_S
+        environment = {key: value for key, value in os.environ.items() if not key.startswith("EMQX_")}
+        environment["EMQX_ROOT"] = str(self.directory)
+        ctl = BINARY.with_name("emqx_ctl")
+        ctl = ctl if ctl.is_file() else BINARY.parents[1] / "ctl" / "emqx_ctl"
+        while True:
+            answer = subprocess.run([ctl, "store", "stats"], env=environment, capture_output=True, text=True,
+                                    timeout=DEADLINE_S, check=True)
+            if "\nwaiting        0 bytes\n" in answer.stdout:
+                return
+            assert time.monotonic() < deadline, answer.stdout
 
     # --- what it says
 

@@ -33,9 +33,9 @@ class Closed(AssertionError):
 
 
 class Client:
-    """One network connection, by TCP or (a path) a Unix socket. `version` is the protocol level: 3, 4 or 5."""
+    """One network connection, by TCP (from the address `source`) or (a path) a Unix socket. `version` is the protocol level: 3, 4 or 5."""
 
-    def __init__(self, address: tuple[str, int] | str, version: int = 5):
+    def __init__(self, address: tuple[str, int] | str, version: int = 5, source: str | None = None):
         self.version = version
         self.client_id: str | bytes = ""
         self.connack: p.Connack | None = None
@@ -49,7 +49,7 @@ class Client:
             self.socket.settimeout(DEADLINE_S)
             self.socket.connect(address)
         else:
-            self.socket = socket.create_connection(address, timeout=DEADLINE_S)
+            self.socket = socket.create_connection(address, timeout=DEADLINE_S, source_address=source and (source, 0))
             self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._readable = select.poll()
         self._readable.register(self.socket, select.POLLIN)

@@ -178,7 +178,7 @@ static void visits_the_names_of_the_original_first(void **state)
     (void)state;
     metrics_visit(collect, names);
     assert_memory_equal(names, expected, sizeof(expected) - 1);
-    assert_string_equal(metrics_name(METRIC_OWN_FIRST), "messages.queue_full");
+    assert_string_equal(metrics_name(METRIC_OWN_FIRST), "client.acl.allow");
     assert_string_equal(metrics_name(METRIC_OWN_FIRST - 1), "auth.mqtt.anonymous");
     assert_int_equal(METRIC_OWN_FIRST, 52);
 }
@@ -194,7 +194,7 @@ static void visits_count_and_maximum_of_each_gauge(void **state)
 
     (void)state;
     stats_visit(collect, names);
-    assert_string_equal(names, expected);
+    assert_memory_equal(names, expected, sizeof(expected) - 1); /* the original's, then ours */
     assert_true(strlen(stats_help(STAT_RETAINED)) > 0);
 }
 

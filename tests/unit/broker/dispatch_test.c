@@ -144,7 +144,7 @@ static struct client *connect_client(uint32_t worker, uint16_t window)
     struct session *existing;
 
     snprintf(id, sizeof(id), "c%u", client_count++);
-    client->link.ops = &client_ops;
+    broker->workers[worker]->host.link_ops = &client_ops;
     client->session = session_new(&broker->workers[worker]->host, slice_from_string(id), &zone);
     assert_non_null(client->session);
     assert_int_equal(broker_register_session(broker, client->session, &existing), 0);

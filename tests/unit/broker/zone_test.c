@@ -89,6 +89,10 @@ static void an_unknown_or_absent_zone_has_the_defaults(void **state)
     assert_int_equal(zone->force_shutdown_bytes, 838860800);
     assert_int_equal(zone->high_watermark_bytes, 1048576);
     assert_false(zone->allow_anonymous || zone->use_username_as_clientid || zone->enable_stats);
+    assert_false(zone->enable_ban || zone->flapping.is_enabled);
+    assert_int_equal(zone->flapping.count, 10);
+    assert_int_equal(zone->flapping.period_ms, 60000);
+    assert_int_equal(zone->flapping.ban_s, 3600);
     zones_fini(&zones);
 }
 
@@ -102,7 +106,9 @@ static void reads_every_value_of_a_zone(void **state)
         "zone.a.ignore_loop_deliver = false\nzone.a.mqueue_store_qos0 = false\n"
         "zone.a.mqueue_default_priority = highest\nzone.a.publish_limit = 10,1m\nzone.a.keepalive_backoff = 1\n"
         "zone.a.server_keepalive = 60\nzone.a.mountpoint = dev/%c/\nzone.a.force_shutdown_policy = 5|1MB\n"
-        "zone.a.high_watermark = 64KB\nzone.a.use_username_as_clientid = true\nzone.a.enable_stats = on\n");
+        "zone.a.high_watermark = 64KB\nzone.a.use_username_as_clientid = true\nzone.a.enable_stats = on\n"
+        "zone.a.enable_ban = on\nzone.a.enable_flapping_detect = on\nzone.a.flapping_threshold = 3, 5s\n"
+        "zone.a.flapping_banned_expiry_interval = 2m\n");
     const struct zone *zone = zone_table_find(zones.table, "a");
 
     (void)state;
@@ -127,6 +133,10 @@ static void reads_every_value_of_a_zone(void **state)
     assert_int_equal(zone->force_shutdown_bytes, 1048576);
     assert_int_equal(zone->high_watermark_bytes, 65536);
     assert_true(zone->use_username_as_clientid && zone->enable_stats);
+    assert_true(zone->enable_ban && zone->flapping.is_enabled);
+    assert_int_equal(zone->flapping.count, 3);
+    assert_int_equal(zone->flapping.period_ms, 5000);
+    assert_int_equal(zone->flapping.ban_s, 120);
     zones_fini(&zones);
 }
 

@@ -9,7 +9,6 @@
 #include <cmocka.h>
 
 #include <errno.h>
-#include <ftw.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,6 +16,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "../../temporary_dir.h"
 #include "ctl/instance.h"
 #include "ctl/settings.h"
 
@@ -40,19 +40,11 @@ static int set_up(void **state)
     return 0;
 }
 
-static int remove_entry(const char *path, const struct stat *status, int type, struct FTW *walk)
-{
-    (void)status;
-    (void)type;
-    (void)walk;
-    return remove(path);
-}
-
 static int tear_down(void **state)
 {
     struct fixture *fixture = *state;
 
-    nftw(fixture->dir, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
+    temporary_dir_remove(fixture->dir);
     free(fixture);
     return 0;
 }

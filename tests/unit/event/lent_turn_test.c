@@ -28,10 +28,12 @@ static struct worker *sender, *receiver;
 static pthread_t sender_thread;
 static sem_t taken;
 static uint32_t taken_in_lent_turns, taken_count, awaited_count;
-static bool start_timer, timer_fired_on_own_thread;
+static bool timer_fired_on_own_thread;
+/* Read by turns that any worker takes meanwhile. */
+static _Atomic bool start_timer, send_late_post;
 static struct timer timer;
 static struct post late_post; /* comes from elsewhere while the lent turn begins */
-static bool send_late_post, post_ran_in_lent_turn;
+static bool post_ran_in_lent_turn;
 
 uint64_t __real_clock_mono_tick_ns(void);
 uint64_t __wrap_clock_mono_tick_ns(void);
@@ -63,8 +65,9 @@ static void on_due(struct timer *due, uint64_t now_ms)
 }
 
 /* Whoever's thread this is, it acts for the receiver. */
-static void take_in(struct worker *worker, const struct delivery *deliveries, uint32_t count)
+static void take_in(struct worker *worker, uint32_t from, const struct delivery *deliveries, uint32_t count)
 {
+    (void)from;
     bool lent = pthread_equal(pthread_self(), sender_thread) != 0;
 
     (void)deliveries;

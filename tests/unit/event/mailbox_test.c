@@ -37,8 +37,9 @@ static void note(struct worker *worker, char what)
         log->text[log->len++] = what;
 }
 
-static void take_in(struct worker *worker, const struct delivery *deliveries, uint32_t count)
+static void take_in(struct worker *worker, uint32_t from, const struct delivery *deliveries, uint32_t count)
 {
+    (void)from;
     note(worker, '|');
     logs[worker_index(worker)].batches++;
     logs[worker_index(worker)].deliveries += count;
@@ -152,11 +153,11 @@ static void a_turns_deliveries_leave_together_at_its_end(void **state)
 }
 
 /* Takes as long as a turn may take in at least. */
-static void take_in_slowly(struct worker *worker, const struct delivery *deliveries, uint32_t count)
+static void take_in_slowly(struct worker *worker, uint32_t from, const struct delivery *deliveries, uint32_t count)
 {
     uint64_t start_ns = clock_mono_ns();
 
-    take_in(worker, deliveries, count);
+    take_in(worker, from, deliveries, count);
     while (clock_mono_ns() < start_ns + 20000000u)
         continue;
 }
@@ -312,8 +313,9 @@ static void a_publisher_that_waits_again_is_resumed_once_for_each_drain(void **s
 }
 
 /* Hands what it gets to the worker before it, down to worker 0. */
-static void pass_down(struct worker *worker, const struct delivery *deliveries, uint32_t count)
+static void pass_down(struct worker *worker, uint32_t from, const struct delivery *deliveries, uint32_t count)
 {
+    (void)from;
     uint32_t index = worker_index(worker);
 
     for (uint32_t i = 0; i < count; i++) {
@@ -375,8 +377,9 @@ static void receive(struct worker *worker, uint32_t from, uint32_t number)
         sem_post(&all_received);
 }
 
-static void take_in_numbers(struct worker *worker, const struct delivery *deliveries, uint32_t count)
+static void take_in_numbers(struct worker *worker, uint32_t from, const struct delivery *deliveries, uint32_t count)
 {
+    (void)from;
     for (uint32_t i = 0; i < count; i++)
         receive(worker, deliveries[i].kind, (uint32_t)(uintptr_t)deliveries[i].message);
 }

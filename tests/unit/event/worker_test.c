@@ -260,6 +260,28 @@ static void every_turn_ends_with_the_brokers_callback(void **state)
     assert_int_equal(turn_ends, 2);
 }
 
+static void on_uv_wake(uv_async_t *wake)
+{
+    ++*(uint32_t *)wake->data;
+}
+
+static void an_event_of_libuv_comes_though_nothing_is_alive_in_its_loop(void **state)
+{
+    uint32_t count = 0;
+    uv_async_t wake = {.data = &count};
+
+    (void)state;
+    assert_int_equal(uv_async_init(worker_uv_loop(worker), &wake, on_uv_wake), 0);
+    uv_unref((uv_handle_t *)&wake); /* as the one that tells of jobs that are done */
+    for (uint32_t i = 1; i <= 3; i++) {
+        assert_int_equal(uv_async_send(&wake), 0);
+        worker_run_turn(worker, 0);
+        assert_int_equal(count, i);
+    }
+    uv_close((uv_handle_t *)&wake, NULL);
+    worker_run_turn(worker, 0);
+}
+
 static void knows_its_pool(void **state)
 {
     (void)state;
@@ -390,6 +412,7 @@ int main(void)
         TEST(a_watch_put_back_in_the_same_turn_is_told_in_the_next),
         TEST(watching_a_closed_descriptor_is_an_error),
         TEST(every_turn_ends_with_the_brokers_callback),
+        TEST(an_event_of_libuv_comes_though_nothing_is_alive_in_its_loop),
         TEST(knows_its_pool),
         TEST(a_sleeping_worker_wakes_for_a_post),
         TEST(a_sleeping_worker_wakes_for_its_timers_and_those_of_libuv),

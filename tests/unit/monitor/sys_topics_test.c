@@ -103,8 +103,9 @@ static void the_interval_publishes_what_stays_as_retained_messages(void **state)
 static char topics_seen[4096];
 
 /* The deliveries of worker 1, which the test has made a destination for $SYS. */
-static void take_in(struct worker *worker, const struct delivery *deliveries, uint32_t count)
+static void take_in(struct worker *worker, uint32_t from, const struct delivery *deliveries, uint32_t count)
 {
+    (void)from;
     (void)worker;
     for (uint32_t i = 0; i < count; i++) {
         struct message *message = deliveries[i].message;

@@ -268,6 +268,93 @@ static void reads_until_the_peer_ends(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
+/* What the other side has got now, as text. */
+static const char *received(void)
+{
+    static char text[256];
+    ssize_t got = read(other_fd, text, sizeof(text) - 1);
+
+    text[got < 0 ? 0 : got] = 0;
+    return text;
+}
+
+static void what_is_held_stays_until_its_mark_is_released(void **state)
+{
+    struct stream_marks marks;
+
+    (void)state;
+    write_copy("a", 1);
+    stream_hold(&stream, &marks);
+    write_copy("b", 1);
+    stream_pool_flush(&pool);
+    assert_string_equal(received(), "a");
+    stream_hold_more(&stream);
+    assert_int_equal(stream_write_ref(&pool, &stream, slice_from_string("cc"), NULL, on_released), 0);
+    write_copy("d", 1);
+    stream_pool_flush(&pool);
+    assert_string_equal(received(), "");
+    assert_int_equal(stream_pending_bytes(&stream), 4);
+    stream_release(&pool, &stream);
+    stream_pool_flush(&pool);
+    assert_string_equal(received(), "b");
+    assert_int_equal(released_count, 0);
+    stream_release(&pool, &stream);
+    stream_pool_flush(&pool);
+    assert_string_equal(received(), "ccd");
+    write_copy("e", 1);
+    stream_pool_flush(&pool);
+    assert_string_equal(received(), "e");
+    assert_int_equal(blocked_count, 0);
+}
+
+static void a_mark_in_the_middle_of_what_the_socket_does_not_take_holds_too(void **state)
+{
+    struct stream_marks marks;
+    static uint8_t pattern[251 * 128];
+    size_t position = 0, total = 0;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(pattern); i++)
+        pattern[i] = (uint8_t)(i % 251);
+    for (int i = 0; i < 100; i++) {
+        if (i == 90)
+            stream_hold(&stream, &marks);
+        write_copy(pattern, sizeof(pattern));
+    }
+    for (int i = 0; i < 1000 && total < 90 * sizeof(pattern); i++) {
+        assert_int_equal(stream_flush(&pool, &stream), 0);
+        total += read_pattern(&position);
+    }
+    assert_int_equal(total, 90 * sizeof(pattern));
+    assert_int_equal(stream_flush(&pool, &stream), 0);
+    assert_int_equal(read_pattern(&position), 0);
+    stream_release(&pool, &stream);
+    for (int i = 0; i < 1000 && total < 100 * sizeof(pattern); i++) {
+        assert_int_equal(stream_flush(&pool, &stream), 0);
+        total += read_pattern(&position);
+    }
+    assert_int_equal(total, 100 * sizeof(pattern));
+}
+
+static void what_is_held_can_be_dropped(void **state)
+{
+    struct stream_marks marks;
+
+    (void)state;
+    write_copy("a", 1);
+    stream_hold(&stream, &marks);
+    write_copy("b", 1);
+    assert_int_equal(stream_write_ref(&pool, &stream, slice_from_string("c"), NULL, on_released), 0);
+    stream_hold_more(&stream);
+    write_copy("d", 1);
+    stream_drop_held(&pool, &stream);
+    assert_int_equal(released_count, 1);
+    write_copy("e", 1);
+    stream_pool_flush(&pool);
+    assert_string_equal(received(), "ae");
+    assert_int_equal(stream_pending_bytes(&stream), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -281,6 +368,9 @@ int main(void)
         TEST(much_output_does_not_wait_for_the_turns_end),
         TEST(a_peer_that_is_gone_is_an_error),
         TEST(reads_until_the_peer_ends),
+        TEST(what_is_held_stays_until_its_mark_is_released),
+        TEST(a_mark_in_the_middle_of_what_the_socket_does_not_take_holds_too),
+        TEST(what_is_held_can_be_dropped),
     };
 
     return cmocka_run_group_tests_name("stream", tests, NULL, NULL);

@@ -487,7 +487,52 @@ static void psk_clients_come_in_with_their_key_only(void **state)
                         "the client's PSK identity is unknown (OpenSSL: no suitable signature algorithm; "
                         "identity: client3)");
     assert_string_equal(psk_comes_in(context, TLS1_3_VERSION, "client2", "x"),
-                        "the client has another pre-shared key than psk_file (OpenSSL: binder does not verify)");
+                        "the client has another pre-shared key than the broker (OpenSSL: binder does not verify)");
+    tls_context_free(context);
+}
+
+static uint32_t lookups;
+
+static size_t look_up(struct slice identity, uint8_t *out_key)
+{
+    lookups++;
+    if (!slice_equal(identity, slice_from_string("client5")) && !slice_equal(identity, slice_from_string("client1")))
+        return 0;
+    memcpy(out_key, "elsewhere", 9);
+    return 9;
+}
+
+static void identities_that_the_file_does_not_name_are_asked_for_elsewhere(void **state)
+{
+    static const char keys[] = "client1:1234\n";
+    struct tls_options options = base;
+
+    (void)state;
+    options.ciphers = NULL;
+    options.cert_file = options.key_file = options.ca_cert_file = NULL;
+    options.psk_ciphers = TEXT("PSK-AES128-CBC-SHA");
+    options.psk_file = write_file("psk.txt", keys, sizeof(keys) - 1);
+    struct tls_context *context = context_make(&options);
+    tls_psk_set_lookup(look_up);
+    for (int version = TLS1_2_VERSION; version <= TLS1_3_VERSION; version++) {
+        lookups = 0;
+        assert_string_equal(psk_comes_in(context, version, "client1", "1234"), "");
+        assert_int_equal(lookups, 0);
+        assert_string_equal(psk_comes_in(context, version, "client5", "elsewhere"), "");
+        assert_int_equal(lookups, 1);
+        assert_string_not_equal(psk_comes_in(context, version, "client1", "elsewhere"), "");
+        assert_string_not_equal(psk_comes_in(context, version, "client5", "1234"), "");
+        assert_string_not_equal(psk_comes_in(context, version, "client6", "elsewhere"), "");
+    }
+    tls_context_free(context);
+    options.psk_file = NULL;
+    context = context_make(&options);
+    assert_string_equal(tls_context_notes(context),
+                        "listener.ssl.test.psk_ciphers: there is no psk_file: keys come from plugins only");
+    assert_string_equal(psk_comes_in(context, TLS1_3_VERSION, "client1", "elsewhere"), "");
+    tls_psk_set_lookup(NULL);
+    assert_string_equal(psk_comes_in(context, TLS1_2_VERSION, "client1", "elsewhere"),
+                        "the client's PSK identity is unknown (OpenSSL: psk identity not found; identity: client1)");
     tls_context_free(context);
 }
 
@@ -498,8 +543,6 @@ static void wrong_lines_of_the_psk_file_are_told_by_number(void **state)
     (void)state;
     options.ciphers = NULL;
     options.psk_ciphers = TEXT("PSK-AES128-CBC-SHA");
-    assert_refused(&options, "listener.ssl.test.psk_ciphers: needs listener.ssl.test.psk_file, a file with lines "
-                             "identity:key");
     options.psk_file = write_file("psk.txt", "a:b\nnonsense\n", 13);
     assert_refused(&options, "listener.ssl.test.psk_file: ~/psk.txt, line 2: there is no ':' in it; a line is "
                              "identity:key or identity:hex:key");
@@ -530,6 +573,7 @@ int main(void)
         cmocka_unit_test(certificates_for_trying_out_and_expired_ones_are_told),
         cmocka_unit_test(a_good_ocsp_response_is_stapled_and_a_wrong_one_refused),
         cmocka_unit_test(psk_clients_come_in_with_their_key_only),
+        cmocka_unit_test(identities_that_the_file_does_not_name_are_asked_for_elsewhere),
         cmocka_unit_test(wrong_lines_of_the_psk_file_are_told_by_number),
     };
 

@@ -37,6 +37,7 @@ static int set_up(void **state)
     assert_non_null(here->channel);
     assert_int_equal(worker_pool_new(1, 1 << 20, &pool), 0);
     here->host.worker = worker_pool_get(pool, 0);
+    durable_host_init(&here->host.durable);
     worker_set_context(here->host.worker, here);
     memset(visit_counts, 0, sizeof(visit_counts));
     assert_int_equal(listener_new(&options, &(struct listener_places){0}, NULL, channel_on_accept, &listener, error),

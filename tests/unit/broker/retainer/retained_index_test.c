@@ -120,16 +120,34 @@ static void removes_a_topic_with_its_message(void **state)
     assert_int_equal(retained_index_count(*state), 1);
 }
 
-static void removes_a_certain_message_only_while_it_is_the_last(void **state)
+static void a_locked_place_shows_and_changes_its_message(void **state)
 {
-    struct note *first = note_new("a", 1);
+    struct note *first = note_new("a", 1), *second = note_new("b", 2);
+    struct retained_place place;
 
-    assert_int_equal(retained_index_set(*state, text("a"), first, NULL), 0);
-    assert_int_equal(set(*state, "a", 2), 0);
-    assert_false(retained_index_remove_if(*state, text("a"), first));
-    assert_true(retained_index_remove_if(*state, text("a"), retained_index_get(*state, text("a"))));
-    assert_int_equal(retained_index_count(*state), 0);
+    retained_index_set_count_max(*state, 1);
+    retained_index_lock(*state, text("a"), &place);
+    assert_null(retained_place_message(&place));
+    assert_int_equal(retained_place_set(*state, &place, first, false), 0);
+    assert_ptr_equal(retained_place_message(&place), first);
+    assert_false(retained_place_mark(&place));
+    retained_place_set_mark(&place, true);
+    retained_index_unlock(*state, &place);
+    retained_index_lock(*state, text("b"), &place);
+    assert_int_equal(retained_place_set(*state, &place, second, false), -ENOSPC);
+    assert_null(retained_place_remove(*state, &place));
+    assert_int_equal(retained_place_set(*state, &place, second, true), 0);
+    retained_index_unlock(*state, &place);
+    assert_int_equal(retained_index_count(*state), 2);
+    retained_index_lock(*state, text("a"), &place);
+    assert_int_equal(retained_place_set(*state, &place, second, false), 0);
+    assert_true(retained_place_mark(&place)); /* the topic's, whatever its message */
+    assert_ptr_equal(retained_place_remove(*state, &place), second);
+    assert_null(retained_place_message(&place));
+    retained_index_unlock(*state, &place);
+    assert_null(retained_index_get(*state, text("a")));
     note_unref(first);
+    note_unref(second);
 }
 
 static void refuses_new_topics_over_the_limit(void **state)
@@ -426,7 +444,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(gives_back_the_last_message_of_a_topic, set_up, tear_down),
         cmocka_unit_test_setup_teardown(removes_a_topic_with_its_message, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(removes_a_certain_message_only_while_it_is_the_last, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_locked_place_shows_and_changes_its_message, set_up, tear_down),
         cmocka_unit_test_setup_teardown(refuses_new_topics_over_the_limit, set_up, tear_down),
         cmocka_unit_test_setup_teardown(counts_bytes_back_to_where_they_were, set_up, tear_down),
         cmocka_unit_test_setup_teardown(finds_what_a_filter_matches, set_up, tear_down),

@@ -46,13 +46,14 @@ static const char *match(struct retainer *retainer, const char *filter, uint64_t
 
 static void store(struct retainer *retainer, struct message *message)
 {
-    retainer_store(retainer, message);
+    (void)retainer_store(retainer, message, true);
     message_unref(message);
 }
 
 static struct retainer *make_retainer(uint64_t count_max, uint64_t payload_max)
 {
-    struct retainer *retainer = retainer_new(count_max, payload_max);
+    struct retainer_options options = {.count_max = count_max, .payload_max = payload_max};
+    struct retainer *retainer = retainer_new(&options);
 
     assert_non_null(retainer);
     return retainer;
@@ -182,7 +183,7 @@ static void holds_one_reference_to_what_it_keeps(void **state)
     struct message *message = make_retained("t", "p", 0, 0);
 
     (void)state;
-    retainer_store(retainer, message);
+    (void)retainer_store(retainer, message, true);
     assert_int_equal(refs_of(message), 2);
     store(retainer, make_retained("t", "", 0, 0));
     rcu_barrier_all();
@@ -265,6 +266,138 @@ static void a_message_that_takes_the_place_of_an_expiring_one_stays(void **state
     retainer_free(retainer);
 }
 
+/* ---- settings that change ---- */
+
+static void new_limits_hold_from_now_on_and_what_is_there_stays(void **state)
+{
+    struct retainer *retainer = make_retainer(0, 0);
+    struct retainer_settings settings = {.count_max = 1, .payload_max = 2};
+
+    (void)state;
+    store(retainer, make_retained("a", "123", 0, 0));
+    store(retainer, make_retained("b", "1", 0, 0));
+    retainer_change(retainer, &settings);
+    store(retainer, make_retained("c", "1", 0, 0));
+    store(retainer, make_retained("a", "456", 0, 0));
+    store(retainer, make_retained("b", "2", 0, 0));
+    assert_string_equal(match(retainer, "#", 0), "123 2");
+    settings = (struct retainer_settings){.count_max = 0, .payload_max = 3};
+    retainer_change(retainer, &settings);
+    store(retainer, make_retained("c", "456", 0, 0));
+    store(retainer, make_retained("d", "4567", 0, 0));
+    assert_string_equal(match(retainer, "#", 0), "123 2 456");
+    retainer_free(retainer);
+}
+
+static void a_default_interval_is_for_those_without_their_own(void **state)
+{
+    struct retainer *retainer = make_retainer(0, 0);
+    struct retainer_settings settings = {.expiry_ms = 2000};
+    struct message *message = make_retained("e", "5", 0, 1000);
+
+    (void)state;
+    store(retainer, make_retained("a", "1", 0, 1000));
+    store(retainer, make_expiring("b", "2", 0, 1000, 20));
+    store(retainer, make_retained("$SYS/c", "3", 0, 1000));
+    store(retainer, make_retained("$SYSTEM/d", "4", 0, 1000));
+    assert_false(retainer_expires(retainer, message));
+    retainer_change(retainer, &settings);
+    assert_true(retainer_expires(retainer, message));
+    store(retainer, message);
+    assert_int_equal(retainer_next_expiry_ms(retainer), 0); /* a pass finds out */
+    assert_string_equal(match(retainer, "#", 2999), "1 2 5");
+    assert_false(retainer_sweep(retainer, 100, 2999));
+    assert_int_equal(retainer_next_expiry_ms(retainer), 3000);
+    assert_int_equal(retainer_count(retainer), 5);
+    assert_false(retainer_sweep(retainer, 100, 3000));
+    assert_int_equal(retainer_count(retainer), 2);
+    assert_string_equal(match(retainer, "#", 3000), "2");
+    assert_string_equal(match(retainer, "$SYS/#", UINT64_MAX - 1), "3");
+    settings.expiry_ms = 0;
+    retainer_change(retainer, &settings);
+    store(retainer, make_retained("a", "6", 0, 1000));
+    assert_string_equal(match(retainer, "#", 20000), "6 2");
+    retainer_free(retainer);
+}
+
+static void switched_off_it_keeps_and_finds_nothing_but_removes(void **state)
+{
+    struct retainer *retainer = make_retainer(0, 0);
+
+    (void)state;
+    store(retainer, make_retained("a", "1", 0, 0));
+    store(retainer, make_retained("b", "2", 0, 0));
+    store(retainer, make_retained("c", "3", 0, 0));
+    assert_false(retainer_is_empty(retainer));
+    retainer_set_mode(retainer, RETAINER_OFF);
+    assert_true(retainer_is_empty(retainer));
+    assert_false(retainer_stores(retainer));
+    store(retainer, make_retained("a", "4", 0, 0));
+    store(retainer, make_retained("b", "", 0, 0));
+    store(retainer, make_retained("d", "5", 0, 0));
+    assert_string_equal(match(retainer, "#", 0), "");
+    assert_string_equal(match(retainer, "a", 0), "");
+    assert_int_equal(retainer_count(retainer), 2);
+    retainer_set_mode(retainer, RETAINER_STORES);
+    assert_string_equal(match(retainer, "#", 0), "1 3");
+    retainer_free(retainer);
+}
+
+static void a_match_that_is_under_way_ends_when_it_is_switched_off(void **state)
+{
+    struct retainer *retainer = make_retainer(0, 0);
+    struct retainer_position position = {0};
+    uint32_t visited = 0;
+
+    (void)state;
+    store(retainer, make_retained("a", "1", 0, 0));
+    store(retainer, make_retained("b", "2", 0, 0));
+    assert_int_equal(retainer_match_slice(retainer, SLICE_LITERAL("#"), &position, 1, 0, count, &visited), 1);
+    retainer_set_mode(retainer, RETAINER_OFF);
+    assert_int_equal(retainer_match_slice(retainer, SLICE_LITERAL("#"), &position, 1, 0, count, &visited), 0);
+    assert_int_equal(visited, 1);
+    assert_null(position.cursor.topic);
+    retainer_free(retainer);
+}
+
+static uint64_t clean(struct retainer *retainer, const char *filter, uint32_t limit)
+{
+    struct retainer_position position = {0};
+    uint64_t cleaned = 0;
+    int more;
+
+    do {
+        more = retainer_clean_slice(retainer, slice_from_string(filter), &position, limit, 0, &cleaned);
+        rcu_thread_quiescent();
+    } while (more > 0);
+    assert_int_equal(more, 0);
+    return cleaned;
+}
+
+static void cleaning_takes_what_matches(void **state)
+{
+    struct retainer *retainer = make_retainer(0, 0);
+    struct retainer_position position = {0};
+    uint32_t visited = 0;
+    char topic[32];
+
+    (void)state;
+    for (int i = 0; i < 250; i++) {
+        snprintf(topic, sizeof(topic), "t/%d", i);
+        store(retainer, make_retained(topic, "x", 0, 0));
+    }
+    store(retainer, make_retained("$SYS/a", "1", 0, 0));
+    store(retainer, make_retained("u", "2", 0, 0));
+    assert_int_equal(clean(retainer, "t/7", 100), 1);
+    assert_int_equal(clean(retainer, "t/7", 100), 0);
+    assert_int_equal(clean(retainer, "t/+", 100), 249);
+    assert_int_equal(retainer_visit_slice(retainer, SLICE_LITERAL(""), &position, 100, 0, count, &visited), 0);
+    assert_int_equal(visited, 2);
+    assert_int_equal(clean(retainer, "", 1), 2);
+    assert_int_equal(retainer_count(retainer), 0);
+    retainer_free(retainer);
+}
+
 enum { STORERS = 3, ROUNDS = 3000, OVER_MS = ROUNDS + 10000 };
 static _Atomic int storers_running;
 
@@ -327,6 +460,11 @@ int main(void)
         TEST(wildcards_find_no_system_topics),
         TEST(a_long_answer_is_whole),
         TEST(holds_one_reference_to_what_it_keeps),
+        TEST(new_limits_hold_from_now_on_and_what_is_there_stays),
+        TEST(a_default_interval_is_for_those_without_their_own),
+        TEST(switched_off_it_keeps_and_finds_nothing_but_removes),
+        TEST(a_match_that_is_under_way_ends_when_it_is_switched_off),
+        TEST(cleaning_takes_what_matches),
         TEST(a_sweep_gives_the_room_of_expired_messages_back),
         TEST(a_sweep_looks_at_some_topics_at_a_time),
         TEST(a_sweep_may_be_given_up_half_way),

@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 #include "broker/session/mqueue.h"
+#include "broker/session/mqueue_internal.h"
 #include "broker/zone.h"
 
 static const struct zone_session three = {.max_mqueue_len = 3};
@@ -94,6 +95,166 @@ static void keeps_what_the_subscription_made_of_it(void **state)
     assert_true(found.retain);
     assert_int_equal(found.share_number, 0xFEDCBA98);
     mqueue_fini(&queue);
+}
+
+/* Every third one comes through nothing in particular. */
+static uint32_t subscription_id_of(uint32_t number)
+{
+    return number % 3 == 0 ? 0 : number;
+}
+
+static uint32_t share_number_of(uint32_t number)
+{
+    return number % 3 == 2 ? UINT32_MAX - number : 0;
+}
+
+/* With a message that is in the queue alone, and expires after a second when `expires`. */
+static struct delivery_item numbered_item(uint32_t number, bool expires)
+{
+    return (struct delivery_item){
+        .message = expires ? make_expiring("t", "p", 1, 0, 1) : make_message("t", "p", 1, 0),
+        .sequence = number,
+        .subscription_id = subscription_id_of(number),
+        .share_number = share_number_of(number),
+        .qos = 1,
+    };
+}
+
+static void push_numbered(struct mqueue *queue, const struct zone_session *settings, uint32_t number, uint32_t dropped)
+{
+    struct delivery_item item = numbered_item(number, false), gone;
+    uint32_t expired;
+
+    assert_int_equal(mqueue_push_take(queue, settings, &item, 0, &gone, &expired), 0);
+    assert_int_equal(gone.sequence, dropped);
+    if (dropped == 0)
+        return;
+    assert_int_equal(gone.subscription_id, subscription_id_of(dropped));
+    assert_int_equal(gone.share_number, share_number_of(dropped));
+    message_unref(gone.message);
+}
+
+static void expect_numbered(struct mqueue *queue, uint32_t number)
+{
+    struct delivery_item item;
+
+    assert_true(mqueue_peek(queue, &item));
+    assert_int_equal(item.sequence, number);
+    assert_int_equal(item.subscription_id, subscription_id_of(number));
+    assert_int_equal(item.share_number, share_number_of(number));
+    mqueue_pop(queue);
+    message_unref(item.message);
+}
+
+static void ignore(struct mqueue *queue, const struct delivery_item *item)
+{
+    (void)queue;
+    (void)item;
+}
+
+static void each_message_keeps_its_subscription_wherever_it_moves(void **state)
+{
+    struct mqueue queue = {.forget = ignore};
+    uint32_t next = 1, first = 1;
+
+    (void)state;
+    for (int round = 0; round < 20; round++) { /* the ring goes round, grows, and is trimmed */
+        for (int i = 0; i < 7; i++)
+            push_numbered(&queue, &unlimited, next++, 0);
+        for (int i = 0; i < 5; i++)
+            expect_numbered(&queue, first++);
+        if (round % 4 == 3)
+            mqueue_trim(&queue, MQUEUE_TRIM_ALL);
+    }
+    while (first < next)
+        expect_numbered(&queue, first++);
+    expect_empty(&queue);
+    mqueue_fini(&queue);
+}
+
+static void what_is_pushed_out_from_behind_sent_ones_takes_its_subscription_along(void **state)
+{
+    static const struct zone_session two = {.max_mqueue_len = 2};
+    struct mqueue queue = {.forget = ignore};
+
+    (void)state;
+    for (uint32_t number = 5; number > 3; number--) { /* back from the window */
+        struct delivery_item sent = numbered_item(number, false);
+        sent.sent = true;
+        assert_int_equal(mqueue_push_front_take(&queue, &two, &sent), 0);
+    }
+    push_numbered(&queue, &two, 7, 0);
+    push_numbered(&queue, &two, 8, 0);
+    push_numbered(&queue, &two, 9, 7);
+    push_numbered(&queue, &two, 10, 8);
+    for (uint32_t number = 4; number <= 10; number++) {
+        if (number < 6 || number > 8)
+            expect_numbered(&queue, number);
+    }
+    expect_empty(&queue);
+    mqueue_fini(&queue);
+}
+
+static void subscriptions_stay_with_what_a_purge_leaves(void **state)
+{
+    struct mqueue queue = {.forget = ignore};
+    struct delivery_item dropped;
+    uint32_t expired;
+
+    (void)state;
+    for (uint32_t number = 1; number <= 12; number++) {
+        struct delivery_item item = numbered_item(number, number % 4 < 2);
+        assert_int_equal(mqueue_push_take(&queue, &unlimited, &item, 0, &dropped, &expired), 0);
+    }
+    assert_int_equal(mqueue_purge(&queue, 5000), 6);
+    for (uint32_t number = 1; number <= 12; number++) {
+        if (number % 4 >= 2)
+            expect_numbered(&queue, number);
+    }
+    expect_empty(&queue);
+    mqueue_fini(&queue);
+}
+
+static void room_for_subscriptions_is_made_when_one_comes(void **state)
+{
+    struct mqueue queue = {0};
+
+    (void)state;
+    for (int i = 0; i < 3; i++)
+        push(&queue, &unlimited, "t", "p");
+    assert_false(queue.classes[0].has_origins);
+    push_numbered(&queue, &unlimited, 1, 0); /* where there is room for messages still */
+    assert_true(queue.classes[0].has_origins);
+    for (int i = 0; i < 3; i++)
+        expect_numbered(&queue, 0);
+    queue.forget = ignore;
+    expect_numbered(&queue, 1);
+    mqueue_fini(&queue);
+}
+
+static void gives_free_places_back(void **state)
+{
+    struct mqueue queue = {0};
+
+    (void)state;
+    for (int i = 0; i < 20; i++)
+        push(&queue, &unlimited, "t", "p");
+    uint32_t capacity = queue.classes[0].capacity;
+    mqueue_trim(&queue, MQUEUE_TRIM_FREE);
+    assert_int_equal(queue.classes[0].capacity, capacity); /* not worth it */
+    mqueue_trim(&queue, MQUEUE_TRIM_ALL);
+    assert_int_equal(queue.classes[0].capacity, 20);
+    for (int i = 0; i < 17; i++)
+        expect(&queue, "p");
+    mqueue_trim(&queue, MQUEUE_TRIM_FREE);
+    assert_int_equal(queue.classes[0].capacity, 3);
+    push(&queue, &unlimited, "t", "q");
+    for (int i = 0; i < 3; i++)
+        expect(&queue, "p");
+    expect(&queue, "q");
+    mqueue_trim(&queue, MQUEUE_TRIM_FREE);
+    assert_null(queue.classes);
+    expect_empty(&queue);
 }
 
 static void a_full_queue_pushes_out_its_oldest(void **state)
@@ -240,6 +401,11 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(gives_messages_in_the_order_they_came),
         cmocka_unit_test(keeps_what_the_subscription_made_of_it),
+        cmocka_unit_test(each_message_keeps_its_subscription_wherever_it_moves),
+        cmocka_unit_test(what_is_pushed_out_from_behind_sent_ones_takes_its_subscription_along),
+        cmocka_unit_test(subscriptions_stay_with_what_a_purge_leaves),
+        cmocka_unit_test(room_for_subscriptions_is_made_when_one_comes),
+        cmocka_unit_test(gives_free_places_back),
         cmocka_unit_test(a_full_queue_pushes_out_its_oldest),
         cmocka_unit_test(a_queue_of_one_holds_the_newest),
         cmocka_unit_test(expired_messages_go_before_live_ones),

@@ -308,7 +308,7 @@ static void push_retained(struct fixture *fixture, struct session *session, cons
     struct message *message = make_retained(topic, topic, qos, fixture->now_ms);
     struct retained_request request = {.filter = slice_from_string(topic), .qos = 2};
 
-    retainer_store(fixture->host.retainer, message);
+    (void)retainer_store(fixture->host.retainer, message, true);
     message_unref(message);
     assert_int_equal(session_push_retained(session, &request), 0);
 }
@@ -430,6 +430,33 @@ static void an_inbound_qos_2_id_is_a_duplicate_until_it_is_released(void **state
     assert_int_equal(session_on_publish_qos2(session, 6), SESSION_QOS2_NEW);
 }
 
+static void a_session_that_is_left_holds_nothing_in_reserve(void **state)
+{
+    struct session *session = fixture_session(*state, "c");
+    struct subscription *subscription = fixture_subscribe(session, "t", 1);
+    struct peer peer;
+
+    fixture_connect(session, &peer, 1);
+    fixture_deliver(*state, subscription, "a", 1);
+    fixture_deliver(*state, subscription, "b", 1);
+    assert_int_equal(session_on_publish_qos2(session, 7), SESSION_QOS2_NEW);
+    ASSERT_SENT(&peer, "a1:1");
+    session_detach(session, true); /* all of it is needed */
+    fixture_connect(session, &peer, 1);
+    ASSERT_SENT(&peer, "a1:1!");
+    assert_int_equal(session_on_publish_qos2(session, 7), SESSION_QOS2_DUPLICATE);
+    assert_true(session_on_pubrel(session, 7));
+    assert_int_equal(session_on_puback(session, 1), 0);
+    ASSERT_SENT(&peer, "b1:2");
+    assert_int_equal(session_on_puback(session, 2), 0);
+    assert_non_null(session->flow);
+    session_detach(session, true);
+    assert_null(session->flow);
+    fixture_connect(session, &peer, 1);
+    fixture_deliver(*state, subscription, "c", 1);
+    ASSERT_SENT(&peer, "c1:1");
+}
+
 static void an_inbound_qos_2_id_is_forgotten_after_its_timeout(void **state)
 {
     struct fixture *fixture = *state;
@@ -470,6 +497,7 @@ int main(void)
         TEST(what_is_too_large_for_the_client_is_dropped_as_if_acknowledged),
         TEST(expired_messages_of_the_queue_are_not_sent),
         TEST(an_inbound_qos_2_id_is_a_duplicate_until_it_is_released),
+        TEST(a_session_that_is_left_holds_nothing_in_reserve),
         TEST(an_inbound_qos_2_id_is_forgotten_after_its_timeout),
     };
 

@@ -29,6 +29,7 @@ struct fixture {
     uint64_t now_ms;
     char log[1024]; /* of the host: `will:p`, `again:GROUP/FILTER:p`, `next:p:ATTEMPT` */
     size_t log_len;
+    uint8_t will_qos; /* of the last one */
 };
 
 /* cmocka's set-up and tear-down; the state is a struct fixture. The tear-down ends all sessions that are registered. */
@@ -37,6 +38,8 @@ int fixture_tear_down(void **state);
 
 /* Runs a turn of the worker at now + `ms`. */
 void fixture_pass(struct fixture *fixture, uint64_t ms);
+/* All that was retired is freed, also what goes through the worker's mailbox. */
+void fixture_reclaim(struct fixture *fixture);
 
 struct session *fixture_session(struct fixture *fixture, const char *client_id);
 struct subscription *fixture_subscribe(struct session *session, const char *filter, uint8_t qos);

@@ -213,7 +213,7 @@ static void a_takeover_moves_the_session_to_the_new_connection(void **state)
 
     connect_with_will(fixture, session, &old, "w", 0, 60);
     fixture_deliver(fixture, subscription, "a", 1);
-    old.link.ops->close(&old.link, REASON_SESSION_TAKEN_OVER, "takeover");
+    fixture->host.link_ops->close(&old.link, REASON_SESSION_TAKEN_OVER, "takeover");
     session_detach(session, false);
     fixture_deliver(fixture, subscription, "b", 1); /* between the two */
     fixture_connect(session, &new, 10);

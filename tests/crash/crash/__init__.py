@@ -1,0 +1,1 @@
+"""What the crash suite is made of; README.md of the folder above tells how it works together."""
