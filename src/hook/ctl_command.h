@@ -14,6 +14,7 @@
 #include "base/compiler.h"
 #include "base/slice.h"
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -75,6 +76,13 @@ void ctl_printerr(struct ctl_request *request, const char *format, ...) PRINTF_L
 /* Text from the wire to standard output: control characters appear as \xHH, so that a client id neither moves the
  * caller's cursor nor makes up lines. */
 void ctl_print_slice(struct ctl_request *request, struct slice text);
+/* Did the caller ask for JSON (`--json` anywhere among the words, which the handler does not see)? A handler that has more to say than one line then prints values
+ * with ctl_json_add_take() instead of text. What any handler prints as text with --json becomes {"result":"ok" or "failed","message":"..."}. */
+bool ctl_json(const struct ctl_request *request);
+/* With --json: begins a list, so that the output is [] even when nothing follows; the values are its rows, one a line. Without it the only value is the output. */
+void ctl_json_list(struct ctl_request *request);
+/* Takes the reference; NULL (memory was short) fails the request. */
+void ctl_json_add_take(struct ctl_request *request, json_t *value);
 /* The usage of the request's own command, to standard output, and a line to standard error; then CTL_USAGE. Finishes the request. */
 void ctl_finish_usage(struct ctl_request *request);
 /* The usage and the help of the request's own command, then CTL_HELP. Finishes the request. */
